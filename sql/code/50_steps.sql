@@ -1,0 +1,165 @@
+-- Steps: what follows when some of them end, are canceled or may be tried again. Finish, timeout, reap, cancel and backoff
+-- all come through change_steps.
+
+-- Locks runs, in order.
+create function lockkeeper_data.lock_runs(p_run_ids bigint[]) returns void
+language plpgsql as $$
+begin
+  perform from lockkeeper_data.runs r where r.id in (select distinct u from unnest(p_run_ids) u) order by r.id for no key update;
+end $$;
+
+-- What the end of attempts makes of their steps. The runs are locked and the attempts are the current ones.
+create function lockkeeper_data.changes_of_endings(p_endings lockkeeper_data.ending[], p_canceled bigint[]) returns lockkeeper_data.step_change[]
+language plpgsql stable as $$
+begin
+  return array(
+  select row(e.run_id, e.place, e.attempt, 'running', v.state, 0, (e.outcome = 'lost')::int, (e.outcome = 'returned')::int,
+             case when v.state = 'ready' and e.outcome in ('failed', 'timed_out')
+                  then least(js.backoff_max_ms, js.backoff_ms * power(js.backoff_factor::numeric, least(v.failures - 1, 60)))::bigint else 0 end)::lockkeeper_data.step_change
+  from unnest(p_endings) e
+  join lockkeeper_data.runs r on r.id = e.run_id
+  join lockkeeper_data.steps s on s.run_id = e.run_id and s.place = e.place
+  join lockkeeper_data.job_steps js on js.version_id = r.version_id and js.place = e.place
+  cross join lateral (
+    select s.attempts - s.losses - s.returns as failures,
+           case when r.canceling or e.run_id = any (p_canceled) then 'canceled'
+                when e.outcome = 'succeeded' then 'succeeded'
+                when e.outcome = 'returned' then 'ready'
+                when e.outcome = 'lost' then case when s.losses < js.max_losses then 'ready' else 'failed' end
+                when s.attempts - s.losses - s.returns < js.max_attempts then 'ready'
+                else 'failed' end::lockkeeper_data.step_state as state) v
+  order by e.ordinal);
+end $$;
+
+-- What the changes do to the steps that come after: a success meets a need, a failure skips all that follows.
+create function lockkeeper_data.changes_that_follow(p_changes lockkeeper_data.step_change[]) returns lockkeeper_data.step_change[]
+language plpgsql stable as $$
+begin
+  return array(
+  select row(f.run_id, f.place, 0, 'pending',
+             case when f.skip then 'skipped' when s.needs = f.met then 'ready' else 'pending' end, f.met, 0, 0, 0)::lockkeeper_data.step_change
+  from (select c.run_id, x.place, bool_or(c.state = 'failed') as skip, (count(*) filter (where c.state = 'succeeded'))::int as met
+        from unnest(p_changes) c
+        join lockkeeper_data.runs r on r.id = c.run_id
+        join lockkeeper_data.job_steps js on js.version_id = r.version_id and js.place = c.place
+        cross join lateral unnest(case c.state when 'succeeded' then js.dependents else js.descendants end) x(place)
+        where c.state in ('succeeded', 'failed')
+        group by c.run_id, x.place) f
+  join lockkeeper_data.steps s on s.run_id = f.run_id and s.place = f.place
+  where s.state = 'pending');
+end $$;
+
+-- As many of the runs, in order, as 64 key locks allow; one is always let through.
+create function lockkeeper_data.runs_within_locks(p_run_ids bigint[], p_keys bigint[]) returns bigint[]
+language plpgsql as $$
+declare
+  r record;
+  v_numbers int[] := '{}';
+  v_wider int[];
+  v_runs bigint[] := '{}';
+begin
+  if (select count(distinct k & 2047) from unnest(p_keys) k) <= 64 then
+    return array(select distinct u from unnest(p_run_ids) u);
+  end if;
+  for r in select u.run_id, array_agg(distinct (u.key_id & 2047)::int) filter (where u.key_id is not null) as numbers
+           from unnest(p_run_ids, p_keys) u(run_id, key_id) group by u.run_id order by u.run_id loop
+    v_wider := array(select distinct n from unnest(v_numbers || r.numbers) n);
+    exit when cardinality(v_wider) > 64 and v_runs <> '{}';
+    v_numbers := v_wider;
+    v_runs := v_runs || r.run_id;
+  end loop;
+  return v_runs;
+end $$;
+
+-- Changes steps and all that hangs off them: needs, skips, run ends, lanes, slots, batons. The caller locked the runs, and the lanes of ready
+-- steps that are canceled. One lock phase. Answers the runs for which it was done; the others did not fit and are untouched.
+create function lockkeeper_data.change_steps(p_endings lockkeeper_data.ending[], p_changes lockkeeper_data.step_change[], p_canceled bigint[]) returns bigint[]
+language plpgsql as $$
+declare
+  v_now timestamptz := lockkeeper.now();
+  v_changes lockkeeper_data.step_change[] := p_changes || lockkeeper_data.changes_of_endings(p_endings, p_canceled);
+  v_ready lockkeeper_data.subject[];
+  v_lanes bigint[];
+  v_ending bigint[];
+  v_lock_runs bigint[]; v_lock_keys bigint[];
+  v_done bigint[];
+  v_keys bigint[]; v_used bigint[]; v_asked bigint[];
+begin
+  v_changes := v_changes || lockkeeper_data.changes_that_follow(v_changes);
+  v_ready := array(select s::lockkeeper_data.subject from lockkeeper_data.step_subjects(
+    array(select c.run_id from unnest(v_changes) c where c.state = 'ready' and c.backoff_ms = 0),
+    array(select c.place from unnest(v_changes) c where c.state = 'ready' and c.backoff_ms = 0)) s);
+  v_lanes := lockkeeper_data.lanes_of('step', v_ready);
+  v_ending := array(
+    select r.id from (select c.run_id, count(*) filter (where c.state not in ('pending', 'ready')) as ended from unnest(v_changes) c group by c.run_id) n
+    join lockkeeper_data.runs r on r.id = n.run_id where r.steps_left = n.ended);
+
+  select array_agg(n.run_id), array_agg(n.key_id) into v_lock_runs, v_lock_keys from (
+    select c.run_id, s.key_id from unnest(v_changes) c
+      left join lockkeeper_data.slots s on s.run_id = c.run_id and s.place = c.place and c.was = 'running'
+    union select e.run_id, s.key_id from unnest(v_ending) e(run_id) join lockkeeper_data.slots s on s.run_id = e.run_id and s.place = 0
+    union select s.run_id, k from unnest(v_ready, v_lanes) s(run_id, place, attempts, version_id, priority, deployment_id, max_concurrent, attributes, pools, lane_id)
+      join lockkeeper_data.lanes l on l.id = s.lane_id cross join lateral unnest(l.ask_keys) k
+    union select c.run_id, k from unnest(v_changes) c join lockkeeper_data.waiting w on w.run_id = c.run_id and w.place = c.place
+      join lockkeeper_data.lanes l on l.id = w.lane_id cross join lateral unnest(l.ask_keys) k
+      where c.was = 'ready' and c.state <> 'ready') n;
+  v_done := lockkeeper_data.runs_within_locks(v_lock_runs, v_lock_keys);
+  if cardinality(v_done) < (select count(distinct u) from unnest(v_lock_runs) u) then
+    v_changes := array(select c::lockkeeper_data.step_change from unnest(v_changes) c where c.run_id = any (v_done));
+    v_ending := array(select u from unnest(v_ending) u where u = any (v_done));
+    v_lock_keys := array(select u.key_id from unnest(v_lock_runs, v_lock_keys) u(run_id, key_id) where u.run_id = any (v_done));
+    select array_agg(row(s.run_id, s.place, s.attempts, s.version_id, s.priority, s.deployment_id, s.max_concurrent, s.attributes, s.pools)::lockkeeper_data.subject),
+           array_agg(s.lane_id)
+    into v_ready, v_lanes
+    from unnest(v_ready, v_lanes) s(run_id, place, attempts, version_id, priority, deployment_id, max_concurrent, attributes, pools, lane_id)
+    where s.run_id = any (v_done);
+  end if;
+  perform lockkeeper_data.lock_keys(array(select (k & 2047)::int from unnest(v_lock_keys) k where k is not null));
+
+  insert into lockkeeper_data.outcomes (run_id, place, attempt, outcome, lease_id, worker, started_at, ended_at, output, error)
+  select e.run_id, e.place, e.attempt,
+         case when c.state = 'canceled' and e.outcome in ('succeeded', 'failed') then 'canceled' else e.outcome end,
+         a.lease_id, l.worker, a.started_at, v_now, e.output, e.error
+  from unnest(p_endings) e
+  join unnest(v_changes) c on c.run_id = e.run_id and c.place = e.place and c.was = 'running'
+  join lockkeeper_data.attempts a on a.run_id = e.run_id and a.place = e.place
+  left join lockkeeper_data.leases l on l.id = a.lease_id;
+
+  update lockkeeper_data.steps s set state = c.state, needs = s.needs - c.met, losses = s.losses + c.losses, returns = s.returns + c.returns
+  from unnest(v_changes) c where s.run_id = c.run_id and s.place = c.place;
+  delete from lockkeeper_data.attempts a using unnest(v_changes) c where c.was = 'running' and a.run_id = c.run_id and a.place = c.place;
+  delete from lockkeeper_data.backoffs b using unnest(v_changes) c where c.was = 'ready' and b.run_id = c.run_id and b.place = c.place;
+  insert into lockkeeper_data.backoffs (run_id, place, ready_at)
+  select c.run_id, c.place, v_now + c.backoff_ms * interval '1 millisecond' from unnest(v_changes) c where c.state = 'ready' and c.backoff_ms > 0;
+
+  update lockkeeper_data.runs r
+  set steps_left = r.steps_left - n.ended, failed = r.failed or n.failed, canceling = r.canceling or n.canceling,
+      state = case when r.steps_left > n.ended then r.state when r.canceling or n.canceling then 'canceled'
+                   when r.failed or n.failed then 'failed' else 'succeeded' end,
+      ended_at = case when r.steps_left > n.ended then null else v_now end
+  from (select c.run_id, count(*) filter (where c.state not in ('pending', 'ready'))::int as ended,
+               bool_or(c.state = 'failed') as failed, c.run_id = any (p_canceled) as canceling
+        from unnest(v_changes) c group by c.run_id) n
+  where r.id = n.run_id;
+
+  select array_agg(d.key_id), array_agg(d.used), array_agg(d.asked) into v_keys, v_used, v_asked from (
+    select s.key_id, -s.amount as used, 0::bigint as asked from lockkeeper_data.drop_slots(
+      array(select c.run_id from unnest(v_changes) c where c.was = 'running') || v_ending,
+      array(select c.place from unnest(v_changes) c where c.was = 'running') || array_fill(0, array[cardinality(v_ending)])) s
+    union all
+    select w.key_id, 0, w.asked from lockkeeper_data.leave_lanes(
+      array(select c.run_id from unnest(v_changes) c where c.was = 'ready' and c.state <> 'ready') || v_ending,
+      array(select c.place from unnest(v_changes) c where c.was = 'ready' and c.state <> 'ready') || array_fill(0, array[cardinality(v_ending)])) w
+    union all
+    select a.key_id, 0, -a.amount from unnest(v_lanes) u(lane_id) join lockkeeper_data.lanes l on l.id = u.lane_id
+    cross join lateral unnest(l.ask_keys, l.ask_amounts) a(key_id, amount)) d;
+  perform lockkeeper_data.count_slots(v_keys, v_used, v_asked);
+  if cardinality(v_ready) > 0 then
+    perform lockkeeper_data.join_lanes(array_agg(s.run_id), array_agg(s.attempts), array_agg(s.place), v_lanes) from unnest(v_ready) s;
+  end if;
+  perform lockkeeper_data.pass_batons(v_keys);
+  -- Keys of one run end with it: nothing can ask for them again.
+  with gone as (delete from lockkeeper_data.keys k where k.run_id = any (v_ending) returning k.id)
+  delete from lockkeeper_data.counters c using gone g where c.key_id = g.id;
+  return v_done;
+end $$;

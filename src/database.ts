@@ -1,0 +1,216 @@
+/** The only file that opens pg and Kysely. */
+
+import { CompiledQuery, Kysely, PostgresDialect } from 'kysely';
+import pg from 'pg';
+import { fromPg, InvalidInputError } from './errors.ts';
+
+export type Rows = { rows: Record<string, unknown>[] };
+
+/**
+ * Anything that executes one SQL statement: `$1` … in `text` stand for `values`. Give JSON as a string: pg would
+ * send an array as an array of Postgres. Errors of Lockkeeper's functions are thrown as their classes (errors.ts).
+ */
+export type Executor = (text: string, values: unknown[]) => Promise<Rows>;
+
+/** A transaction or connection of the caller: of pg, of Kysely, of pg-boss (`executeSql`), or an executor itself. */
+export type ExecutorSource =
+  | Executor
+  | { query(text: string, values: unknown[]): Promise<Rows> }
+  | { executeQuery(query: CompiledQuery): Promise<{ rows: unknown[] }> }
+  | { executeSql(text: string, values: unknown[]): Promise<{ rows: unknown[] }> };
+
+export type DatabaseOptions = {
+  /** `postgres://user:password@host:port/database` */
+  connectionString: string;
+  /** Most connections of the pool; 10 if left out. */
+  max?: number;
+  /** What `pg_stat_activity` shows; `lockkeeper` if left out. */
+  applicationName?: string;
+  /** Called when an idle connection is lost (the pool opens another); writes a line to stderr if left out. */
+  onError?: (error: Error) => void;
+};
+
+export type Database<Schema = unknown> = {
+  pool: pg.Pool;
+  db: Kysely<Schema>;
+  /** One statement on any connection of the pool. */
+  execute: Executor;
+  connectionString: string;
+  /** Waits for what is running, then closes every connection. */
+  close(): Promise<void>;
+};
+
+/**
+ * Sets the isolation level that the functions demand, where the role or the database has another default. A startup
+ * parameter would do it without a round trip, but PgBouncer refuses those it does not know. In its transaction mode
+ * this reaches only one of the server connections, so that there `alter role … set default_transaction_isolation`
+ * is needed (the functions refuse any other level, and say so); where the default is right, nothing is written.
+ */
+const setIsolation = `select set_config('default_transaction_isolation', 'read committed', false)
+  where current_setting('default_transaction_isolation') <> 'read committed'`;
+
+/** Our statements are short: compiling them costs a hundred times what they do. */
+const setJit = "select set_config('jit', 'off', false) where current_setting('jit') <> 'off'";
+
+const report = (error: Error) =>
+  console.error(`lockkeeper: a database connection was lost: ${error.message}`);
+
+/** Opens a pool; the first statement connects. bigint and numeric stay strings, as pg gives them. */
+export function openDatabase<Schema = unknown>(options: DatabaseOptions): Database<Schema> {
+  const { connectionString } = options;
+  checkConnectionString(connectionString);
+  const pool = new pg.Pool({
+    connectionString,
+    max: options.max ?? 10,
+    application_name: options.applicationName ?? 'lockkeeper',
+    keepAlive: true,
+    onConnect: async (client: pg.ClientBase) => {
+      await client.query(`${setIsolation}; ${setJit}`);
+    },
+  });
+  pool.on('error', options.onError ?? report);
+  const db = new Kysely<Schema>({ dialect: new PostgresDialect({ pool }) });
+  let closing: Promise<void> | undefined;
+  const close = () => {
+    closing ??= pool.end();
+    return closing;
+  };
+  return { pool, db, execute: executor(pool), connectionString, close };
+}
+
+/** pg's own parser judges; its error is not passed on, since it may hold the address with the password. */
+function checkConnectionString(connectionString: string): void {
+  if (/^postgres(ql)?:\/\//.test(connectionString)) {
+    try {
+      new pg.Client({ connectionString });
+      return;
+    } catch {
+      // Told below, in words of ours.
+    }
+  }
+  throw new InvalidInputError('The connection string is not a postgres:// address.', {
+    hint: 'Write postgres://user:password@host:port/database; percent-encode special characters of the password.',
+  });
+}
+
+/** The executor of a transaction or connection; see `ExecutorSource`. */
+export function executor(source: ExecutorSource): Executor {
+  const run = rawExecutor(source);
+  return async (text, values) => {
+    try {
+      return await run(text, values);
+    } catch (error) {
+      throw fromPg(error);
+    }
+  };
+}
+
+function rawExecutor(source: ExecutorSource): Executor {
+  if (typeof source === 'function') return source;
+  if ('executeSql' in source) return async (text, values) => (await source.executeSql(text, values)) as Rows;
+  if ('executeQuery' in source)
+    return async (text, values) => (await source.executeQuery(CompiledQuery.raw(text, values))) as Rows;
+  return (text, values) => source.query(text, values);
+}
+
+/** The `db` option of pg-boss's calls, so that they join the transaction of this executor. */
+export function pgBossDb(execute: Executor): { executeSql(text: string, values?: unknown[]): Promise<Rows> } {
+  return { executeSql: (text, values) => execute(text, values ?? []) };
+}
+
+/**
+ * Runs `work` in one READ COMMITTED transaction on one connection; rolls back and throws when it throws. `query`
+ * takes several statements in one text when there are no values.
+ */
+export async function transaction<T>(
+  database: Pick<Database, 'pool'>,
+  work: (query: (text: string, values?: unknown[]) => Promise<Rows>) => Promise<T>,
+): Promise<T> {
+  const client = await database.pool.connect();
+  let broken: Error | undefined;
+  try {
+    await client.query('begin isolation level read committed');
+    const result = await work((text, values) => client.query(text, values));
+    await client.query('commit');
+    return result;
+  } catch (error) {
+    await client.query('rollback').catch((failure: Error) => {
+      broken = failure;
+    });
+    throw fromPg(error);
+  } finally {
+    client.release(broken);
+  }
+}
+
+export type ListenOptions = {
+  connectionString: string;
+  channel: string;
+  /** Called for each notification, and after every (re)connection, since one may have been missed. */
+  onNotify: (payload: string) => void;
+  /** Waits before the next attempt to connect; `attempt` counts from 1 and starts anew after a success. */
+  wait: (attempt: number) => Promise<void>;
+  onError?: (error: Error) => void;
+};
+
+/**
+ * Listens on a connection of its own, which is opened again whenever it is lost. Returns at once; a first failure
+ * to connect goes to `onError` like any later one. LISTEN needs a session: through PgBouncer in transaction mode
+ * nothing arrives, which costs speed and nothing else.
+ */
+export function listen(options: ListenOptions): { close(): Promise<void> } {
+  checkConnectionString(options.connectionString);
+  const closing = new AbortController();
+  const loop = keepListening(options, closing.signal);
+  return {
+    close: async () => {
+      closing.abort();
+      await loop;
+    },
+  };
+}
+
+async function keepListening(options: ListenOptions, closing: AbortSignal): Promise<void> {
+  const onError = options.onError ?? report;
+  const closed = new Promise<void>((resolve) =>
+    closing.addEventListener('abort', () => resolve(), { once: true }),
+  );
+  let attempt = 0;
+  while (!closing.aborted) {
+    try {
+      await listenOnce(options, closed, () => {
+        attempt = 0;
+      });
+    } catch (error) {
+      if (closing.aborted) return;
+      onError(error as Error);
+      attempt += 1;
+      await Promise.race([options.wait(attempt), closed]);
+    }
+  }
+}
+
+/** Ends when `closed` does, and fails when the connection is lost. */
+async function listenOnce(
+  options: ListenOptions,
+  closed: Promise<void>,
+  onConnected: () => void,
+): Promise<void> {
+  const { connectionString, channel, onNotify, onError = report } = options;
+  const client = new pg.Client({ connectionString, application_name: 'lockkeeper listen', keepAlive: true });
+  const lost = new Promise<never>((_, reject) => {
+    client.on('error', reject);
+    client.on('end', () => reject(new Error('The connection that listens has ended.')));
+  });
+  lost.catch(() => undefined); // It is awaited below; until then a rejection must not count as unhandled.
+  client.on('notification', (message) => onNotify(message.payload ?? ''));
+  try {
+    await Promise.race([client.connect(), lost]);
+    await client.query(`listen ${pg.escapeIdentifier(channel)}`);
+    onConnected();
+    onNotify('');
+    await Promise.race([closed, lost]);
+  } finally {
+    await client.end().catch(onError); // Mostly closed already.
+  }
+}
