@@ -1,0 +1,76 @@
+/** Runs: submitted, canceled, waited for. */
+
+import type { Executor } from './database.ts';
+import type { Queue } from './queue/boss.ts';
+import { type Submitted, submitTicketed } from './queue/tickets.ts';
+import type { Submission } from './schema.ts';
+
+export type { Submitted } from './queue/tickets.ts';
+
+export type RunState = 'queued' | 'admitted' | 'running' | 'succeeded' | 'failed' | 'canceled';
+
+/** What one statement takes; more are sent in several, of the same transaction. */
+const submissionsPerCall = 1_000;
+
+/**
+ * Submits checked submissions and their tickets, in the executor's transaction, all or none; the answers are in their
+ * order.
+ * @throws {UnknownJobError | UnknownDeploymentError | InvalidInputError}
+ */
+export async function submitRuns(
+  queue: Queue,
+  execute: Executor,
+  submissions: readonly Submission[],
+): Promise<Submitted[]> {
+  const submitted: Submitted[] = [];
+  for (let i = 0; i < submissions.length; i += submissionsPerCall) {
+    submitted.push(...(await submitTicketed(queue, execute, submissions.slice(i, i + submissionsPerCall))));
+  }
+  return submitted;
+}
+
+/** Cancels runs; answers the state that each is in now, `unknown` for one that does not exist. */
+export async function cancelRuns(
+  execute: Executor,
+  runIds: readonly string[],
+  force: boolean,
+): Promise<Map<string, RunState | 'unknown'>> {
+  const states = new Map<string, RunState | 'unknown'>();
+  let left = [...runIds];
+  while (left.length > 0) {
+    const { rows } = await execute('select * from lockkeeper.cancel($1, $2)', [left, force]);
+    left = [];
+    for (const { run_id, state } of rows) {
+      if (state === 'retry') left.push(String(run_id));
+      else states.set(String(run_id), state as RunState | 'unknown');
+    }
+  }
+  return states;
+}
+
+/** The end of a run: its state, and the outputs of the steps that succeeded, or the errors of those that failed. */
+export type RunResult = {
+  runId: string;
+  state: 'succeeded' | 'failed' | 'canceled';
+  outputs: Record<string, unknown>;
+  errors: Record<string, unknown>;
+};
+
+/** The results of those of the runs that have ended. */
+export async function resultsOf(execute: Executor, runIds: readonly string[]): Promise<RunResult[]> {
+  const { rows } = await execute(
+    `select r.run_id, r.state,
+       coalesce((select jsonb_object_agg(s.step, s.output) from lockkeeper.steps s
+                 where s.run_id = r.run_id and s.state = 'succeeded'), '{}') as outputs,
+       coalesce((select jsonb_object_agg(s.step, s.error) from lockkeeper.steps s
+                 where s.run_id = r.run_id and s.state = 'failed'), '{}') as errors
+     from lockkeeper.runs r where r.run_id = any ($1) and r.state in ('succeeded', 'failed', 'canceled')`,
+    [runIds],
+  );
+  return rows.map((row) => ({
+    runId: String(row.run_id),
+    state: row.state as RunResult['state'],
+    outputs: row.outputs as Record<string, unknown>,
+    errors: row.errors as Record<string, unknown>,
+  }));
+}
