@@ -1,0 +1,295 @@
+/** `createLockkeeper`: wires the parts together. */
+
+import pino from 'pino';
+import { Coordinator } from './coordinator/coordinator.ts';
+import { type Database, type ExecutorSource, executor, openDatabase, transaction } from './database.ts';
+import { InvalidInputError } from './errors.ts';
+import { type AnyJob, definitionOf, type InputOf, type Job, type Logger, type OutputsOf } from './jobs.ts';
+import {
+  addDeployment,
+  applyConfig,
+  type DeploymentKind,
+  type KeyState,
+  type LimitChange,
+  type LimitState,
+  listKeys,
+  listLimits,
+} from './limits/apply.ts';
+import { type Migrated, migrate } from './migrate.ts';
+import { openQueue, type Queue, type QueueSettings, queueSchema } from './queue/boss.ts';
+import { cancelRuns, type RunResult, type RunState, resultsOf, type Submitted, submitRuns } from './runs.ts';
+import { parseSubmission, type Submission, type SubmitOptions, submissionOf } from './schema.ts';
+import { type Reason, why } from './slots.ts';
+import { delay, idleMs, Wakes } from './wake.ts';
+import { Worker, type WorkerOptions } from './worker/worker.ts';
+
+export type LockkeeperOptions = {
+  /** `postgres://user:password@host:port/database` */
+  connectionString: string;
+  /** The jobs that this process can run. A process that only submits needs none. */
+  jobs?: readonly AnyJob[] | undefined;
+  /** The schema of pg-boss (`PGBOSS_SCHEMA`); `pgboss` if left out. */
+  pgBossSchema?: string | undefined;
+  /** Most connections of the pool; 10 if left out. A worker has two more of its own. */
+  maxConnections?: number | undefined;
+  /** Where lines go; pino to standard output, from level `LOG_LEVEL` (info) on, if left out. */
+  log?: Logger | undefined;
+};
+
+/** Something that runs until it is stopped. */
+export type Working = {
+  /** Drains: claims nothing more, finishes or hands back, within the worker's `graceMs`. */
+  stop(): Promise<void>;
+};
+
+/** Anything that a submission may be given in: a job and its input, or a plain submission as SQL takes it. */
+export type Submittable = Submission | (Omit<SubmitOptions, never> & { job: string; input?: unknown });
+
+/** Opens Lockkeeper on a database that was migrated. Nothing runs until `work`, `startWorker` or `startCoordinator`. */
+export async function createLockkeeper(options: LockkeeperOptions): Promise<Lockkeeper> {
+  const log = options.log ?? pino({ level: process.env.LOG_LEVEL ?? 'info' });
+  const database = openDatabase({
+    connectionString: options.connectionString,
+    ...(options.maxConnections === undefined ? {} : { max: options.maxConnections }),
+    onError: (error) => log.warn({ err: error }, 'a database connection was lost'),
+  });
+  const settings: QueueSettings = {
+    schema: options.pgBossSchema,
+    onWarning: (message, data) => log.warn({ data }, `pg-boss: ${message}`),
+    onError: (error) => log.error({ err: error }, 'pg-boss failed'),
+  };
+  try {
+    const queue = await openQueue(database, settings);
+    return new Lockkeeper({ database, queue, settings, log, jobs: options.jobs ?? [] });
+  } catch (error) {
+    await database.close();
+    throw error;
+  }
+}
+
+/** Brings a database to this release, pg-boss's schema too; any number of processes may call it at once. */
+export async function migrateDatabase(options: {
+  connectionString: string;
+  pgBossSchema?: string | undefined;
+  /** Also upgrade an older pg-boss that is there. */
+  upgradePgBoss?: boolean | undefined;
+  /** Only say what would be done. */
+  dryRun?: boolean | undefined;
+}): Promise<Migrated> {
+  const database = openDatabase({ connectionString: options.connectionString, max: 3 });
+  try {
+    const settings = { schema: options.pgBossSchema, upgrade: options.upgradePgBoss };
+    return await migrate(database, {
+      alsoMigrate: [queueSchema(database, settings)],
+      ...(options.dryRun === undefined ? {} : { dryRun: options.dryRun }),
+    });
+  } finally {
+    await database.close();
+  }
+}
+
+type Parts = {
+  database: Database;
+  queue: Queue;
+  settings: QueueSettings;
+  log: Logger;
+  jobs: readonly AnyJob[];
+};
+
+export class Lockkeeper {
+  readonly #parts: Parts;
+  readonly #jobs: ReadonlyMap<string, AnyJob>;
+  readonly #wakes: Wakes;
+  readonly #working = new Set<Working>();
+  readonly #local = new Set<() => void>();
+
+  /** Use `createLockkeeper`. */
+  constructor(parts: Parts) {
+    this.#parts = parts;
+    this.#jobs = new Map(parts.jobs.map((job) => [job.name, job]));
+    if (this.#jobs.size < parts.jobs.length) throw new InvalidInputError('Two jobs have the same name.', {});
+    this.#wakes = new Wakes(parts.database, (error) =>
+      parts.log.warn({ err: error }, 'a wake could not be sent or heard; ticks go on without'),
+    );
+  }
+
+  /** The database, for what this class has no method for: the views are for everybody. */
+  get database(): Database {
+    return this.#parts.database;
+  }
+
+  /**
+   * Submits one run of a job. With `within`, in that transaction of the caller's (pg, Kysely or anything that executes
+   * SQL): it exists when the caller commits, and not before.
+   * @throws {InvalidInputError | UnknownJobError | UnknownDeploymentError} naming the field; then nothing is submitted.
+   */
+  async submit<J extends AnyJob>(
+    job: J | string,
+    input?: InputOf<J>,
+    options: SubmitOptions & { within?: ExecutorSource } = {},
+  ): Promise<Submitted> {
+    const { within, ...rest } = options;
+    if (typeof job !== 'string') await job.parseInput(input);
+    const [submitted] = await this.submitMany(
+      [submissionOf(typeof job === 'string' ? job : job.name, input, rest)],
+      within,
+    );
+    return submitted as Submitted;
+  }
+
+  /** Submits any number of runs, all or none, in one transaction or in the caller's. */
+  async submitMany(submissions: readonly unknown[], within?: ExecutorSource): Promise<Submitted[]> {
+    const checked = submissions.map((each) => parseSubmission(each));
+    for (const { job, input } of checked) await this.#jobs.get(job)?.parseInput(input);
+    const { database, queue } = this.#parts;
+    if (within) return submitRuns(queue, executor(within), checked);
+    const submitted = await transaction(database, (query) => submitRuns(queue, executor(query), checked));
+    this.#progress();
+    return submitted;
+  }
+
+  /** Cancels a run; with `force` its running attempts end now. Answers its state; `unknown`: there is no such run. */
+  async cancel(runId: string, options: { force?: boolean } = {}): Promise<RunState | 'unknown'> {
+    const states = await cancelRuns(this.#parts.database.execute, [runId], options.force ?? false);
+    this.#progress();
+    return states.get(runId) ?? 'unknown';
+  }
+
+  /** Waits for a run to end; its outputs by step. Rejects when `signal` is aborted. */
+  async result<Outputs = Record<string, unknown>>(
+    runId: string,
+    options: { signal?: AbortSignal } = {},
+  ): Promise<Omit<RunResult, 'outputs'> & { outputs: Partial<Outputs> }> {
+    let wake = new AbortController();
+    const off = this.#wakes.on(() => wake.abort());
+    const onAbort = () => wake.abort();
+    options.signal?.addEventListener('abort', onAbort);
+    try {
+      for (;;) {
+        options.signal?.throwIfAborted();
+        const paused = wake;
+        const [result] = await resultsOf(this.#parts.database.execute, [runId]);
+        if (result) return result as Omit<RunResult, 'outputs'> & { outputs: Partial<Outputs> };
+        await delay(idleMs, paused.signal);
+        wake = new AbortController();
+      }
+    } finally {
+      off();
+      options.signal?.removeEventListener('abort', onAbort);
+    }
+  }
+
+  /** Submits a run and waits for its end. */
+  async run<Submitted_, Input, Outputs>(
+    job: Job<Submitted_, Input, Outputs>,
+    input?: Submitted_,
+    options: SubmitOptions = {},
+  ): Promise<Omit<RunResult, 'outputs'> & { outputs: Partial<OutputsOf<Job<Submitted_, Input, Outputs>>> }> {
+    const { runId } = await this.submit(job, input as never, options);
+    return this.result(runId);
+  }
+
+  /** Why a run, or one of its steps, is not starting; empty: nothing of it waits. */
+  why(runId: string, step?: string): Promise<Reason[]> {
+    return why(this.#parts.database.execute, runId, step);
+  }
+
+  /** Registers the jobs of this process, so that others can submit them. A worker does it when it starts. */
+  async register(): Promise<void> {
+    for (const job of this.#jobs.values()) {
+      await this.#parts.database.execute('select lockkeeper.register($1)', [
+        JSON.stringify(definitionOf(job)),
+      ]);
+    }
+  }
+
+  /** Replaces the whole configuration; an object in the shape of `lockkeeper.yaml`. Answers what changed. */
+  async applyConfig(config: unknown): Promise<LimitChange[]> {
+    const changes = await applyConfig(this.#parts.database.execute, config);
+    this.#progress();
+    return changes;
+  }
+
+  limits(): Promise<LimitState[]> {
+    return listLimits(this.#parts.database.execute);
+  }
+
+  keys(): Promise<KeyState[]> {
+    return listKeys(this.#parts.database.execute);
+  }
+
+  addDeployment(name: string, kind: DeploymentKind): Promise<void> {
+    return addDeployment(this.#parts.database.execute, name, kind);
+  }
+
+  /** Starts a coordinator and a worker in this process. */
+  async work(options: WorkerOptions = {}): Promise<Working> {
+    const coordinator = this.startCoordinator();
+    try {
+      const worker = await this.startWorker(options);
+      return { stop: () => worker.stop().then(() => coordinator.stop()) };
+    } catch (error) {
+      await coordinator.stop();
+      throw error;
+    }
+  }
+
+  /** Starts a worker: registers the jobs, and claims their steps from now on. */
+  async startWorker(options: WorkerOptions = {}): Promise<Working> {
+    const { database, log } = this.#parts;
+    const worker = new Worker({
+      ...options,
+      database,
+      log,
+      jobs: this.#jobs,
+      onProgress: () => this.#progress(),
+    });
+    await worker.open();
+    worker.start();
+    return this.#started(worker);
+  }
+
+  /** Starts a coordinator: admits runs, takes submissions, reaps. Every deployment needs at least one somewhere. */
+  startCoordinator(): Working {
+    const { database, queue, settings, log } = this.#parts;
+    const coordinator = new Coordinator({
+      database,
+      queue,
+      settings,
+      log,
+      onProgress: () => this.#progress(),
+    });
+    coordinator.start();
+    return this.#started(coordinator);
+  }
+
+  #started(part: { wake(): void; stop(): Promise<void> }): Working {
+    const wake = () => part.wake();
+    const off = this.#wakes.on(wake);
+    this.#local.add(wake);
+    const working = {
+      stop: async () => {
+        this.#working.delete(working);
+        await part.stop();
+        off();
+        this.#local.delete(wake);
+      },
+    };
+    this.#working.add(working);
+    return working;
+  }
+
+  /** Ticks our own loops at once, and hints to all others. */
+  #progress(): void {
+    for (const wake of this.#local) wake();
+    this.#wakes.send();
+  }
+
+  /** Stops what was started here (workers first), and closes all connections. */
+  async close(): Promise<void> {
+    for (const working of [...this.#working].toReversed()) await working.stop();
+    await this.#wakes.close();
+    await this.#parts.queue.close();
+    await this.#parts.database.close();
+  }
+}

@@ -1,0 +1,135 @@
+/** The only file that waits: timers, the monotonic clock, the loop under every tick, and wakes between processes. */
+
+import { type Database, listen } from './database.ts';
+import { delay } from './wake-delay.ts';
+
+export { delay } from './wake-delay.ts';
+
+/** Milliseconds of a clock that only runs forward; its zero means nothing. */
+export const monotonicMs = (): number => performance.now();
+
+/** The wall clock, in milliseconds of the epoch: for people and for pg-boss, never for a decision of ours. */
+export const wallClockMs = (): number => Date.now();
+
+/** The channel of our hints. */
+export const wakeChannel = 'lockkeeper';
+
+/** A process sends at most one hint in so many milliseconds. */
+const hintEveryMs = 5;
+
+/** A tick runs at least so often, whatever hints are lost. */
+export const idleMs = 1_000;
+
+/** After an error, a loop waits so long, twice as long each time, and no longer than 30 s. */
+const errorWaitMs = (attempt: number) => Math.min(30_000, 250 * 2 ** Math.min(attempt - 1, 10));
+
+export type Loop = {
+  /** Ticks soon; several calls during a tick make one more. */
+  wake(): void;
+  /** Starts no further tick and waits for the one that runs. */
+  stop(): Promise<void>;
+};
+
+export type LoopOptions = {
+  /** One pass. True: there is more to do right now. */
+  tick: () => Promise<boolean>;
+  /** A tick failed; the next one comes after a pause. */
+  onError: (error: Error) => void;
+  /** Pause in milliseconds between ticks when nothing wakes the loop; `idleMs` if left out. */
+  everyMs?: number;
+};
+
+/** Ticks when woken, after a pause anyway, and again at once while there is more. */
+export function loop(options: LoopOptions): Loop {
+  const stopping = new AbortController();
+  let woken = true;
+  let pause = new AbortController();
+  let failures = 0;
+  const wake = () => {
+    woken = true;
+    pause.abort();
+  };
+  const once = async () => {
+    try {
+      const more = await options.tick();
+      failures = 0;
+      if (more) woken = true;
+    } catch (error) {
+      failures += 1;
+      options.onError(error as Error);
+      woken = false;
+      await delay(errorWaitMs(failures), stopping.signal);
+    }
+  };
+  const run = async () => {
+    while (!stopping.signal.aborted) {
+      woken = false;
+      await once();
+      if (woken || stopping.signal.aborted) continue;
+      pause = new AbortController();
+      await delay(options.everyMs ?? idleMs, pause.signal);
+    }
+  };
+  const running = run();
+  return {
+    wake,
+    stop: async () => {
+      stopping.abort();
+      pause.abort();
+      await running;
+    },
+  };
+}
+
+/** Hints between processes, through Postgres: sent after a commit, without payload, and never a promise. */
+export class Wakes {
+  readonly #database: Pick<Database, 'execute' | 'connectionString'>;
+  readonly #listeners = new Set<() => void>();
+  readonly #onError: (error: Error) => void;
+  #listening: { close(): Promise<void> } | undefined;
+  #sending: Promise<void> | undefined;
+  #again = false;
+
+  constructor(database: Pick<Database, 'execute' | 'connectionString'>, onError: (error: Error) => void) {
+    this.#database = database;
+    this.#onError = onError;
+  }
+
+  /** Calls `listener` at each hint, from this process or another. Returns what ends that. */
+  on(listener: () => void): () => void {
+    this.#listening ??= listen({
+      connectionString: this.#database.connectionString,
+      channel: wakeChannel,
+      onNotify: () => {
+        for (const each of this.#listeners) each();
+      },
+      wait: (attempt) => delay(errorWaitMs(attempt)),
+      onError: this.#onError,
+    });
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** Tells everybody that something may have changed. Returns at once; a hint that cannot be sent is reported and lost. */
+  send(): void {
+    if (this.#sending) {
+      this.#again = true;
+      return;
+    }
+    this.#sending = this.#sendAll();
+  }
+
+  async #sendAll(): Promise<void> {
+    do {
+      this.#again = false;
+      await this.#database.execute('select pg_notify($1, $2)', [wakeChannel, '']).catch(this.#onError);
+      await delay(hintEveryMs);
+    } while (this.#again);
+    this.#sending = undefined;
+  }
+
+  async close(): Promise<void> {
+    await this.#sending;
+    await this.#listening?.close();
+  }
+}

@@ -1,0 +1,255 @@
+/**
+ * A worker: claims ready steps as far as it has room, calls their handlers and finishes them. One exchange is in flight
+ * at a time: what ended since the last one is finished, and room is filled, in two statements on one connection.
+ *
+ * On failure: an exchange that fails is made again (a finish is answered `already`, a claim keeps its number). When the
+ * lease has ended all handlers are aborted, and a new lease is opened. A worker that dies is reaped; others go on.
+ */
+
+import { hostname } from 'node:os';
+import { Worker as Thread } from 'node:worker_threads';
+import type { Database } from '../database.ts';
+import { LeaseEndedError } from '../errors.ts';
+import { type AnyJob, definitionOf, type Logger } from '../jobs.ts';
+import { Lease } from '../leases.ts';
+import type { Claimed, Ending } from '../steps.ts';
+import { delay, type Loop, loop, monotonicMs } from '../wake.ts';
+import { finishAll } from './finishing.ts';
+import { runHandler } from './handler.ts';
+import { Held } from './held.ts';
+import type { FromRenewal, RenewalData } from './renewal.ts';
+
+export type WorkerOptions = {
+  /** The worker's name, for people; host and process id if left out. */
+  name?: string | undefined;
+  /** How many steps run at once; 10 if left out. */
+  room?: number | undefined;
+  /** Milliseconds after which its steps go to others when it does not renew its lease; 15,000 if left out. */
+  leaseMs?: number | undefined;
+  /** Milliseconds that handlers get to end when the worker stops, before they are aborted; 30,000 if left out. */
+  graceMs?: number | undefined;
+};
+
+export type WorkerParts = WorkerOptions & {
+  database: Database;
+  jobs: ReadonlyMap<string, AnyJob>;
+  log: Logger;
+  /** Called after an exchange that gave something back. */
+  onProgress: () => void;
+};
+
+const defaults = { room: 10, leaseMs: 15_000, graceMs: 30_000 };
+/** How long an aborted handler may take to end before its step is left to others. */
+const abortedMs = 2_000;
+/** The longest that a timer can be; a longer timeout is told by the renewal. */
+const longestTimerMs = 2_147_483_647;
+
+export class Worker {
+  readonly name: string;
+  readonly #parts: WorkerParts;
+  readonly #room: number;
+  readonly #leaseMs: number;
+  readonly #held: Held;
+  readonly #running = new Set<Promise<void>>();
+  #ended: Ending[] = [];
+  #lease: Lease | undefined;
+  #renewal: Thread | undefined;
+  #loop: Loop | undefined;
+  #draining = false;
+
+  constructor(parts: WorkerParts) {
+    this.#parts = parts;
+    this.name = parts.name ?? `${hostname()}-${process.pid}`;
+    this.#room = parts.room ?? defaults.room;
+    this.#leaseMs = parts.leaseMs ?? defaults.leaseMs;
+    this.#held = new Held((change) => this.#renewal?.postMessage(change));
+  }
+
+  /** How many steps it holds. */
+  get running(): number {
+    return this.#held.size;
+  }
+
+  /** Registers its jobs, opens its lease and renews it from now on; ticks by hand until `start`. */
+  async open(): Promise<void> {
+    const { database, jobs } = this.#parts;
+    const versions = [];
+    for (const job of jobs.values()) {
+      const definition = definitionOf(job);
+      await database.execute('select lockkeeper.register($1)', [JSON.stringify(definition)]);
+      versions.push({ job: definition.job, version: definition.version });
+    }
+    const options = { worker: this.name, room: this.#room, versions, leaseMs: this.#leaseMs };
+    this.#lease = await Lease.open(database.execute, options);
+    this.#renew(this.#lease);
+    this.#parts.onProgress();
+  }
+
+  #renew(lease: Lease): void {
+    const { database, log } = this.#parts;
+    const data: RenewalData = {
+      connectionString: database.connectionString,
+      lease: lease.id,
+      leaseMs: this.#leaseMs,
+      everyMs: this.#renewEveryMs,
+    };
+    // Beside this file: renewal.ts from source, renewal.js from a build.
+    const file = new URL(import.meta.url.replace(/worker(\.[jt]s)$/, 'renewal$1'));
+    const thread = new Thread(file, { workerData: data });
+    thread.on('message', (message: FromRenewal) => {
+      if ('aborts' in message) {
+        for (const abort of message.aborts) this.#held.abort(abort, abort.reason);
+      } else if ('ended' in message) {
+        this.#loseLease(lease);
+      } else {
+        log.warn({ reason: message.failed }, 'the lease could not be renewed; trying again');
+      }
+    });
+    thread.on('error', (error) => {
+      log.error({ err: error }, 'the renewal of the lease stopped; it is started again');
+      if (this.#lease === lease) this.#renew(lease);
+    });
+    this.#renewal = thread;
+  }
+
+  get #renewEveryMs(): number {
+    return Math.max(25, Math.floor(this.#leaseMs / 3));
+  }
+
+  #loseLease(lease: Lease): void {
+    if (this.#lease !== lease) return;
+    this.#parts.log.error({ worker: this.name }, 'the lease has ended: everything that runs here is aborted');
+    this.#lease = undefined;
+    this.#held.abortAll('lost');
+    this.#loop?.wake();
+  }
+
+  /**
+   * One exchange: finishes what ended, then claims as far as there is room and starts the handlers. True: it is worth
+   * another right now.
+   */
+  async tick(): Promise<boolean> {
+    try {
+      if (!this.#lease) {
+        if (this.#draining) return false;
+        await this.open();
+      }
+      const finished = await this.#finish();
+      const claimed = await this.#claim();
+      if (finished) this.#parts.onProgress();
+      return claimed || this.#ended.length > 0;
+    } catch (error) {
+      if (!(error instanceof LeaseEndedError) || !this.#lease) throw error;
+      this.#loseLease(this.#lease);
+      return true;
+    }
+  }
+
+  async #finish(): Promise<boolean> {
+    const ended = this.#ended;
+    const lease = this.#lease;
+    if (ended.length === 0 || !lease) return false;
+    this.#ended = [];
+    try {
+      const answers = await finishAll(lease, ended, this.#parts.log);
+      for (const [i, answer] of answers.entries()) {
+        if (answer === 'refused')
+          this.#parts.log.warn({ attempt: ended[i] }, 'a finished step was refused: it was no longer ours');
+      }
+    } catch (error) {
+      this.#ended = [...ended, ...this.#ended];
+      throw error;
+    }
+    this.#held.remove(ended);
+    return true;
+  }
+
+  async #claim(): Promise<boolean> {
+    const room = this.#room - this.#held.size;
+    if (room <= 0 || this.#draining || !this.#lease) return false;
+    const sent = monotonicMs();
+    const { steps, more } = await this.#lease.claim(room);
+    this.#held.add(steps);
+    // Read too late to be sure that they are still ours: nobody has started them, so others may.
+    const late = monotonicMs() - sent > this.#renewEveryMs;
+    for (const step of steps) {
+      if (late || this.#draining) this.#ended.push({ ...refOf(step), outcome: 'returned' });
+      else this.#start(step);
+    }
+    return more || late;
+  }
+
+  #start(step: Claimed): void {
+    const { jobs, log } = this.#parts;
+    const signal = this.#held.signalOf(step);
+    const lines = childOf(log, { run: step.runId, job: step.job, step: step.step, attempt: step.attempt });
+    const over = new AbortController();
+    if (step.timeoutMs !== null && step.timeoutMs <= longestTimerMs) {
+      void delay(step.timeoutMs, over.signal).then(() => {
+        if (!over.signal.aborted) this.#held.abort(step, 'timed out');
+      });
+    }
+    const progress = (value: unknown) => lines.info({ progress: value }, 'progress');
+    const running = runHandler({ job: jobs.get(step.job), step, signal, log: lines, progress }).then(
+      (ending) => {
+        over.abort();
+        this.#running.delete(running);
+        this.#end(step, ending, signal);
+      },
+    );
+    this.#running.add(running);
+  }
+
+  #end(step: Claimed, ending: Ending, signal: AbortSignal): void {
+    if (ending.outcome === 'failed') {
+      childOf(this.#parts.log, { run: step.runId, job: step.job, step: step.step }).warn(
+        { err: ending.error },
+        'a step failed',
+      );
+    }
+    const reason = signal.aborted ? (signal.reason as { reason?: string }).reason : undefined;
+    if (reason === 'lost' || reason === 'timed out') this.#held.remove([step]);
+    else this.#ended.push(ending);
+    this.#loop?.wake();
+  }
+
+  /** Ticks by itself from now on. */
+  start(): void {
+    this.#loop = loop({
+      tick: () => this.tick(),
+      onError: (error) => this.#parts.log.error({ err: error }, 'the worker failed and tries again'),
+    });
+  }
+
+  wake(): void {
+    this.#loop?.wake();
+  }
+
+  /**
+   * Drains: claims nothing more, lets handlers end for `graceMs`, aborts what is left, finishes all and ends the lease.
+   * What does not stop even then is tried again by others.
+   */
+  async stop(): Promise<void> {
+    this.#draining = true;
+    const all = () => Promise.all(this.#running).then(() => undefined);
+    await Promise.race([all(), delay(this.#parts.graceMs ?? defaults.graceMs)]);
+    if (this.#running.size > 0) {
+      this.#held.abortAll('draining');
+      await Promise.race([all(), delay(abortedMs)]);
+    }
+    await this.#loop?.stop();
+    while (this.#ended.length > 0 && this.#lease) await this.tick();
+    const lease = this.#lease;
+    this.#lease = undefined;
+    this.#renewal?.postMessage({ stop: true });
+    await lease?.close();
+    this.#parts.onProgress();
+  }
+}
+
+const refOf = ({ runId, place, attempt }: Claimed) => ({ runId, place, attempt });
+
+/** The logger with fields on every line, if it can (pino can). */
+function childOf(log: Logger, fields: object): Logger {
+  return 'child' in log && typeof log.child === 'function' ? (log.child(fields) as Logger) : log;
+}
