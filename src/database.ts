@@ -68,9 +68,11 @@ export function openDatabase<Schema = unknown>(options: DatabaseOptions): Databa
       await client.query(`${setIsolation}; ${setJit}`);
     },
   });
-  pool.on('error', options.onError ?? report);
   const db = new Kysely<Schema>({ dialect: new PostgresDialect({ pool }) });
   let closing: Promise<void> | undefined;
+  pool.on('error', (error) => {
+    if (!closing) (options.onError ?? report)(error);
+  });
   const close = () => {
     closing ??= pool.end();
     return closing;

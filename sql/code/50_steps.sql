@@ -49,7 +49,7 @@ begin
   where s.state = 'pending');
 end $$;
 
--- As many of the runs, in order, as 64 key locks allow; one is always let through.
+-- As many of the runs as 64 key locks allow; one is always let through.
 create function lockkeeper_data.runs_within_locks(p_run_ids bigint[], p_keys bigint[]) returns bigint[]
 language plpgsql as $$
 declare
@@ -63,9 +63,11 @@ begin
   end if;
   for r in select u.run_id, array_agg(distinct (u.key_id & 2047)::int) filter (where u.key_id is not null) as numbers
            from unnest(p_run_ids, p_keys) u(run_id, key_id) group by u.run_id order by u.run_id loop
-    v_wider := array(select distinct n from unnest(v_numbers || r.numbers) n);
-    exit when cardinality(v_wider) > 64 and v_runs <> '{}';
-    v_numbers := v_wider;
+    if not coalesce(r.numbers <@ v_numbers, true) then
+      v_wider := array(select distinct n from unnest(v_numbers || r.numbers) n);
+      continue when cardinality(v_wider) > 64 and v_runs <> '{}';
+      v_numbers := v_wider;
+    end if;
     v_runs := v_runs || r.run_id;
   end loop;
   return v_runs;
@@ -77,7 +79,8 @@ create function lockkeeper_data.change_steps(p_endings lockkeeper_data.ending[],
 language plpgsql as $$
 declare
   v_now timestamptz := lockkeeper.now();
-  v_changes lockkeeper_data.step_change[] := p_changes || lockkeeper_data.changes_of_endings(p_endings, p_canceled);
+  v_of_endings lockkeeper_data.step_change[] := lockkeeper_data.changes_of_endings(p_endings, p_canceled);
+  v_changes lockkeeper_data.step_change[] := p_changes || v_of_endings;
   v_ready lockkeeper_data.subject[];
   v_lanes bigint[];
   v_ending bigint[];
@@ -118,12 +121,13 @@ begin
 
   insert into lockkeeper_data.outcomes (run_id, place, attempt, outcome, lease_id, worker, started_at, ended_at, output, error)
   select e.run_id, e.place, e.attempt,
-         case when c.state = 'canceled' and e.outcome in ('succeeded', 'failed') then 'canceled' else e.outcome end,
+         case when e.state = 'canceled' and e.outcome in ('succeeded', 'failed') then 'canceled' else e.outcome end,
          a.lease_id, l.worker, a.started_at, v_now, e.output, e.error
-  from unnest(p_endings) e
-  join unnest(v_changes) c on c.run_id = e.run_id and c.place = e.place and c.was = 'running'
+  from unnest(p_endings, v_of_endings) e(ordinal, run_id, place, attempt, outcome, output, error,
+                                         c_run_id, c_place, c_attempt, was, state, met, losses, returns, backoff_ms)
   join lockkeeper_data.attempts a on a.run_id = e.run_id and a.place = e.place
-  left join lockkeeper_data.leases l on l.id = a.lease_id;
+  left join lockkeeper_data.leases l on l.id = a.lease_id
+  where e.run_id = any (v_done);
 
   update lockkeeper_data.steps s set state = c.state, needs = s.needs - c.met, losses = s.losses + c.losses, returns = s.returns + c.returns
   from unnest(v_changes) c where s.run_id = c.run_id and s.place = c.place;

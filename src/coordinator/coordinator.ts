@@ -46,13 +46,14 @@ export class Coordinator {
     return ticked;
   }
 
-  /** pg-boss's maintenance and cron, if no other pod is at it. */
+  /** pg-boss's maintenance and cron, if no other pod is at it, and the keys of nobody. */
   async keep(): Promise<void> {
     const { database } = this.#options;
     await transaction(database, async (query) => {
       const { rows } = await query('select pg_try_advisory_xact_lock($1) as mine', [keeperLock]);
       if (rows[0]?.mine === true) await this.#keeper.tick(wallClockMs());
     });
+    await database.execute('select lockkeeper.collect_keys()', []);
   }
 
   start(): void {

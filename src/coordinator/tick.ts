@@ -36,7 +36,7 @@ export type CoordinatorDatabase = Pick<Database, 'pool' | 'execute'>;
 /** Most rounds of laning in one pass before it admits what it has. */
 const laneRounds = 50;
 const laneBatch = 1_000;
-const admitBatch = 200;
+const admitBatch = 500;
 
 /** The one statement of an idle pod. */
 export async function readTodo(execute: Executor, queue: Queue): Promise<Todo> {

@@ -225,17 +225,24 @@ export class Worker {
     this.#loop?.wake();
   }
 
+  /** Waits until all handlers have ended, and no longer than so many milliseconds. */
+  async #handlersEnd(atMostMs: number): Promise<void> {
+    const ended = new AbortController();
+    const all = Promise.all(this.#running).then(() => ended.abort());
+    await Promise.race([all, delay(atMostMs, ended.signal)]);
+    ended.abort();
+  }
+
   /**
    * Drains: claims nothing more, lets handlers end for `graceMs`, aborts what is left, finishes all and ends the lease.
    * What does not stop even then is tried again by others.
    */
   async stop(): Promise<void> {
     this.#draining = true;
-    const all = () => Promise.all(this.#running).then(() => undefined);
-    await Promise.race([all(), delay(this.#parts.graceMs ?? defaults.graceMs)]);
+    await this.#handlersEnd(this.#parts.graceMs ?? defaults.graceMs);
     if (this.#running.size > 0) {
       this.#held.abortAll('draining');
-      await Promise.race([all(), delay(abortedMs)]);
+      await this.#handlersEnd(abortedMs);
     }
     await this.#loop?.stop();
     while (this.#ended.length > 0 && this.#lease) await this.tick();

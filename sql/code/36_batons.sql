@@ -1,0 +1,64 @@
+-- Batons: who held a key's lock and leaves room at the key opens its first watchers. Watches are written and deleted only under their key's lock.
+
+-- Passes the batons of keys whose locks the caller holds: opens first watchers while there is room, takers and lookers apart,
+-- passing over those that want more than the room.
+create function lockkeeper_data.pass_batons(p_keys bigint[]) returns void
+language plpgsql volatile as $$
+#variable_conflict use_column
+begin
+    with room as materialized (
+      select * from lockkeeper_data.rooms(array(select distinct k from unnest(p_keys) k))
+    ), chosen as (
+      select w.lane_id, w.root from room r cross join lateral (
+        select x.lane_id, x.root, sum(x.amount) over (order by x.priority desc, x.run_id, x.attempts, x.place, x.lane_id, x.root) as total
+        from (select * from lockkeeper_data.watches t
+              where t.root = 0 and t.key_id = r.key_id and (r.room is null or t.amount <= r.room)
+              order by t.priority desc, t.run_id, t.attempts, t.place limit 100) x) w
+      where r.room is null or w.total <= r.room
+      union
+      select w.lane_id, w.root from room r cross join lateral (
+        select x.lane_id, x.root, sum(x.amount) over (order by x.priority desc, x.run_id, x.attempts, x.place, x.lane_id, x.root) as total
+        from (select * from lockkeeper_data.watches t
+              where t.root > 0 and t.key_id = r.key_id and (r.look is null or t.amount <= r.look)
+              order by t.priority desc, t.run_id, t.attempts, t.place limit 100) x) w
+      where r.look is null or w.total <= r.look
+    ), gone as (
+      delete from lockkeeper_data.watches w using chosen c where w.lane_id = c.lane_id and w.root = c.root returning w.*
+    )
+    insert into lockkeeper_data.open_lanes (lane_id, counts, version_id, priority, run_id, attempts, place)
+    select distinct lane_id, counts, version_id, priority, run_id, attempts, place from gone;
+end $$;
+
+-- Keys with room at which lanes of these job versions sleep, while the open lanes that carry their batons are of versions that the caller
+-- does not serve: nobody may have room for those, and the caller must not idle beside them. As far as 64 key locks go.
+create function lockkeeper_data.batons_of_others(p_versions int[]) returns bigint[]
+language plpgsql volatile as $$
+begin
+  return array(
+  select r.key_id
+  from lockkeeper_data.rooms(array(
+    select distinct k from (select distinct o.lane_id from lockkeeper_data.open_lanes o where o.counts = 'step' and o.version_id <> all (p_versions) limit 200) o
+    join lockkeeper_data.lanes l on l.id = o.lane_id cross join lateral unnest(l.keys) k)) r
+  where exists (select from unnest(p_versions) v(id) cross join lateral (
+      select from lockkeeper_data.watches w where w.root = 0 and w.key_id = r.key_id and w.version_id = v.id and (r.room is null or w.amount <= r.room) limit 1) w)
+  limit 64);
+end $$;
+
+-- Takes over those batons: opens the first watcher of each of these job versions. The caller holds the locks of the keys.
+create function lockkeeper_data.take_batons(p_keys bigint[], p_versions int[]) returns void
+language plpgsql volatile as $$
+#variable_conflict use_column
+begin
+    with gone as (
+      delete from lockkeeper_data.watches w
+      using lockkeeper_data.rooms(p_keys) r cross join unnest(p_versions) v(id)
+      cross join lateral (
+        select t.lane_id from lockkeeper_data.watches t
+        where t.root = 0 and t.key_id = r.key_id and t.version_id = v.id and (r.room is null or t.amount <= r.room)
+        order by t.priority desc, t.run_id, t.attempts, t.place limit 1) c
+      where w.lane_id = c.lane_id and w.root = 0
+      returning w.*
+    )
+    insert into lockkeeper_data.open_lanes (lane_id, counts, version_id, priority, run_id, attempts, place)
+    select lane_id, counts, version_id, priority, run_id, attempts, place from gone;
+end $$;

@@ -1,0 +1,250 @@
+-- The chooser: which subjects of open lanes are granted, which lanes sleep, and where.
+
+-- The first watcher of a key that wants no more than the room, as taker or as looker.
+create function lockkeeper_data.first_watcher(p_counts lockkeeper_data.subject_kind, p_key bigint, p_room bigint, p_look bigint) returns lockkeeper_data.watches
+language plpgsql stable as $$
+declare w lockkeeper_data.watches;
+begin
+  select x.* into w from (
+    (select * from lockkeeper_data.watches t where t.root = 0 and t.key_id = p_key and t.counts = p_counts and t.amount <= p_room
+     order by t.priority desc, t.run_id, t.attempts, t.place limit 1)
+    union all
+    (select * from lockkeeper_data.watches t where t.root > 0 and t.key_id = p_key and t.counts = p_counts and t.amount <= p_look
+     order by t.priority desc, t.run_id, t.attempts, t.place limit 1)) x
+  order by x.priority desc, x.run_id, x.attempts, x.place limit 1;
+  return w;
+end $$;
+
+-- Decides, in order and without writing, which of the first subjects of some lanes are granted, at most so many, and which lanes must sleep.
+-- Exact where the caller owns the lanes and holds the locks of all of their keys; else what it seems.
+-- Nobody is granted past one that comes before him and still sleeps beside room, until the batons of the open lanes here have reached it (held).
+-- p_only: grant no other runs than these. p_before_*: look at no subject from there on.
+create function lockkeeper_data.decide(p_lanes bigint[], p_n int, p_only bigint[] default null,
+                                       p_before_priority bigint default null, p_before_run bigint default null)
+returns lockkeeper_data.decision
+language plpgsql as $$
+declare
+  d lockkeeper_data.decision;
+  c record;
+  -- Arrays grow in place only as variables of their own.
+  g_runs bigint[] := '{}'; g_attempts int[] := '{}'; g_places int[] := '{}'; g_lanes bigint[] := '{}';
+  v_keys bigint[]; v_taken bigint[]; v_asks bigint[];
+  v_used bigint[]; v_asked bigint[]; v_capacity bigint[]; v_buffer bigint[];
+  v_blocked boolean[] := array_fill(false, array[cardinality(p_lanes)]);
+  v_examined boolean[] := v_blocked;
+  v_depth int := greatest(8, 2 * p_n / cardinality(p_lanes));
+  v_granted int := 0; v_full int; v_root int; v_room boolean; v_at int[]; i int; k int;
+  v_counts lockkeeper_data.subject_kind := (select l.counts from lockkeeper_data.lanes l where l.id = p_lanes[1]);
+  v_watched int[]; v_first lockkeeper_data.watches[]; v_known boolean[]; v_next lockkeeper_data.watches;
+begin
+  d.asleep_lanes := '{}'; d.asleep_roots := '{}'; d.asleep_keys := '{}'; d.asleep_amounts := '{}';
+  d.asleep_runs := '{}'; d.asleep_attempts := '{}'; d.asleep_places := '{}'; d.more := false; d.held := false;
+
+  select array_agg(u.key_id order by u.key_id), array_agg(coalesce(n.in_use, 0) order by u.key_id), array_agg(coalesce(n.asked, 0) order by u.key_id),
+         array_agg(coalesce(m.override, n.capacity, m.capacity) order by u.key_id), array_agg(coalesce(m.look_buffer, 0) order by u.key_id),
+         array_agg(null::lockkeeper_data.watches), array_agg(false)
+  into v_keys, v_used, v_asked, v_capacity, v_buffer, v_first, v_known
+  from (select distinct x.key_id from unnest(p_lanes) o(id) join lockkeeper_data.lanes l on l.id = o.id
+        cross join lateral unnest(l.keys || l.look_keys || l.ask_keys) x(key_id)) u
+  left join lockkeeper_data.counters n on n.key_id = u.key_id
+  left join lockkeeper_data.limits m on m.id = n.limit_id;
+  v_taken := array_fill(0::bigint, array[cardinality(v_keys)]);
+  v_asks := v_taken;
+  v_watched := array(select u.i::int from unnest(v_keys) with ordinality u(key_id, i)
+                     where exists (select from lockkeeper_data.watches x where x.root = 0 and x.key_id = u.key_id and x.counts = v_counts)
+                        or exists (select from lockkeeper_data.watches x where x.root > 0 and x.key_id = u.key_id and x.counts = v_counts));
+
+  for c in
+    select l.no, l.id as lane_id, l.priority, w.run_id, w.attempts, w.place, w.nth,
+           l.take, l.amounts, l.look_roots, l.look, l.look_amounts, l.ask, l.ask_amounts
+    from (select o.no, x.*,
+                 array(select array_position(v_keys, e) from unnest(x.keys) with ordinality t(e, n) order by n) as take,
+                 array(select array_position(v_keys, e) from unnest(x.look_keys) with ordinality t(e, n) order by n) as look,
+                 array(select array_position(v_keys, e) from unnest(x.ask_keys) with ordinality t(e, n) order by n) as ask
+          from unnest(p_lanes) with ordinality o(id, no) join lockkeeper_data.lanes x on x.id = o.id offset 0) l
+    cross join lateral (select y.*, row_number() over (order by y.run_id, y.attempts, y.place) as nth
+                        from (select z.run_id, z.attempts, z.place from lockkeeper_data.waiting z where z.lane_id = l.id
+                              order by z.run_id, z.attempts, z.place limit v_depth) y) w
+    order by l.priority desc, w.run_id, w.attempts, w.place
+  loop
+    continue when v_blocked[c.no];
+    if p_before_run is not null and (c.priority < p_before_priority or (c.priority = p_before_priority and c.run_id >= p_before_run)) then
+      d.more := true;
+      exit;
+    end if;
+
+    v_full := 0;
+    -- The narrowest full key is mostly the youngest: a lane that sleeps there is woken least for nothing.
+    for i in reverse cardinality(c.take) .. 1 loop
+      k := c.take[i];
+      if v_used[k] + c.amounts[i] > v_capacity[k] then v_full := i; exit; end if;
+    end loop;
+
+    v_room := true;
+    v_at := '{}';
+    if v_full = 0 and cardinality(c.look) > 0 then
+      v_root := 0;
+      for i in 1 .. cardinality(c.look) loop
+        if c.look_roots[i] <> v_root then
+          exit when i > 1 and v_room;
+          v_root := c.look_roots[i];
+          v_room := true;
+        end if;
+        k := c.look[i];
+        if v_room and v_used[k] + v_asked[k] + c.look_amounts[i] > v_capacity[k] + v_buffer[k] then
+          v_room := false;
+          v_at := v_at || i;
+        end if;
+      end loop;
+    end if;
+
+    if v_full > 0 or not v_room then
+      v_blocked[c.no] := true;
+      v_examined[c.no] := true;
+      if v_full > 0 then
+        d.asleep_roots := d.asleep_roots || 0;
+        d.asleep_keys := d.asleep_keys || v_keys[c.take[v_full]];
+        d.asleep_amounts := d.asleep_amounts || c.amounts[v_full];
+        v_at := array[0];
+      else
+        foreach i in array v_at loop
+          d.asleep_roots := d.asleep_roots || c.look_roots[i];
+          d.asleep_keys := d.asleep_keys || v_keys[c.look[i]];
+          d.asleep_amounts := d.asleep_amounts || c.look_amounts[i];
+        end loop;
+      end if;
+      d.asleep_lanes := d.asleep_lanes || array_fill(c.lane_id, array[cardinality(v_at)]);
+      d.asleep_runs := d.asleep_runs || array_fill(c.run_id, array[cardinality(v_at)]);
+      d.asleep_attempts := d.asleep_attempts || array_fill(c.attempts, array[cardinality(v_at)]);
+      d.asleep_places := d.asleep_places || array_fill(c.place, array[cardinality(v_at)]);
+      continue;
+    end if;
+
+    if v_granted >= p_n then
+      d.more := true;
+      exit;
+    end if;
+
+    foreach k in array v_watched loop
+      if not v_known[k] then
+        v_first[k] := lockkeeper_data.first_watcher(v_counts, v_keys[k], coalesce(v_capacity[k] - v_used[k], 2147483647),
+                                                    coalesce(v_capacity[k] + v_buffer[k] - v_used[k] - v_asked[k], 2147483647));
+        v_known[k] := true;
+      end if;
+      v_next := v_first[k];
+      if v_next.lane_id is not null and (v_next.priority > c.priority or (v_next.priority = c.priority
+           and (v_next.run_id, v_next.attempts, v_next.place) < (c.run_id, c.attempts, c.place))) then
+        d.held := true;
+        -- An open lane with that key must be owned, to pass the baton.
+        i := (select o.no from unnest(p_lanes) with ordinality o(id, no) join lockkeeper_data.lanes l on l.id = o.id
+              where v_keys[k] = any (l.keys || l.look_keys || l.ask_keys) order by o.no limit 1);
+        v_examined[i] := true;
+        exit;
+      end if;
+    end loop;
+    exit when d.held;
+    if p_only is not null and c.run_id <> all (p_only) then
+      d.more := true;
+      exit;
+    end if;
+    v_examined[c.no] := true;
+    v_granted := v_granted + 1;
+    g_runs[v_granted] := c.run_id;
+    g_attempts[v_granted] := c.attempts;
+    g_places[v_granted] := c.place;
+    g_lanes[v_granted] := c.lane_id;
+    for i in 1 .. cardinality(c.take) loop
+      k := c.take[i];
+      v_used[k] := v_used[k] + c.amounts[i];
+      v_known[k] := false;
+      v_taken[k] := v_taken[k] + c.amounts[i];
+    end loop;
+    for i in 1 .. cardinality(c.ask) loop
+      k := c.ask[i];
+      v_asked[k] := v_asked[k] + c.ask_amounts[i];
+      v_known[k] := false;
+      v_asks[k] := v_asks[k] + c.ask_amounts[i];
+    end loop;
+    -- What comes after the last one read of this lane is not known: nothing later may be granted before it.
+    if c.nth = v_depth then
+      d.more := true;
+      exit;
+    end if;
+  end loop;
+
+  d.run_ids := g_runs; d.attempts := g_attempts; d.places := g_places; d.lane_ids := g_lanes;
+  d.keys := v_keys; d.used := v_taken; d.asked := v_asks;
+  d.examined := array(select o.id from unnest(p_lanes, v_examined) o(id, examined) where o.examined);
+  d.empty := array(select o.id from unnest(p_lanes) o(id)
+                   where not exists (select from lockkeeper_data.waiting w where w.lane_id = o.id));
+  return d;
+end $$;
+
+-- Writes a decision that was made under the locks of all of its keys.
+create function lockkeeper_data.write_decision(d lockkeeper_data.decision) returns void
+language plpgsql as $$
+begin
+  perform lockkeeper_data.count_slots(d.keys, d.used, d.asked);
+  perform lockkeeper_data.take_slots(d.run_ids, d.places, d.lane_ids);
+  delete from lockkeeper_data.waiting w using unnest(d.run_ids, d.places) g(run_id, place)
+  where w.run_id = g.run_id and w.place = g.place;
+
+  delete from lockkeeper_data.watches where lane_id = any (d.examined || d.empty);
+  insert into lockkeeper_data.watches (lane_id, root, key_id, amount, counts, version_id, priority, run_id, attempts, place)
+  select a.lane_id, a.root, a.key_id, a.amount, l.counts, l.version_id, l.priority, a.run_id, a.attempts, a.place
+  from unnest(d.asleep_lanes, d.asleep_roots, d.asleep_keys, d.asleep_amounts, d.asleep_runs, d.asleep_attempts, d.asleep_places)
+       a(lane_id, root, key_id, amount, run_id, attempts, place)
+  join lockkeeper_data.lanes l on l.id = a.lane_id;
+  delete from lockkeeper_data.open_lanes where lane_id = any (d.asleep_lanes);
+
+  perform lockkeeper_data.bury_lanes(d.empty);
+  perform lockkeeper_data.pass_batons(d.keys);
+end $$;
+
+-- The first open lanes in order, of these job versions (null: of all), at most 100. Lanes of an old stamp are passed over.
+create function lockkeeper_data.first_open_lanes(p_counts lockkeeper_data.subject_kind, p_versions int[]) returns bigint[]
+language plpgsql stable as $$
+begin
+  return array(
+  select f.lane_id
+  from (select distinct on (o.lane_id) o.lane_id, o.priority, o.run_id, o.attempts, o.place
+        from (select * from lockkeeper_data.open_lanes m
+              where m.counts = p_counts and (p_versions is null or m.version_id = any (p_versions))
+              order by m.priority desc, m.run_id, m.attempts, m.place limit 400) o
+        join lockkeeper_data.lanes l on l.id = o.lane_id
+        where l.stamp = lockkeeper_data.current_stamp()
+        order by o.lane_id, o.priority desc, o.run_id, o.attempts, o.place) f
+  order by f.priority desc, f.run_id, f.attempts, f.place
+  limit 100);
+end $$;
+
+-- Owns those of the lanes that a chooser needs, in their order, as far as 64 key locks go. Busy ones are passed over;
+-- if all are busy, it waits for the first, holding nothing that anybody needs.
+create function lockkeeper_data.own_lanes(p_lanes bigint[]) returns bigint[]
+language plpgsql as $$
+declare
+  v_owned bigint[];
+  v_cut bigint[] := '{}';
+  v_numbers int[] := '{}';
+  v_wider int[];
+  l record;
+begin
+  v_owned := array(select id from lockkeeper_data.lanes where id = any (p_lanes) order by id for no key update skip locked);
+  if v_owned = '{}' and p_lanes <> '{}' then
+    v_owned := array(select id from lockkeeper_data.lanes where id = p_lanes[1] for no key update);
+  end if;
+  for l in select x.id, x.locks from unnest(p_lanes) with ordinality o(id, no) join lockkeeper_data.lanes x on x.id = o.id
+           where o.id = any (v_owned) order by o.no loop
+    v_wider := array(select distinct n from unnest(v_numbers || l.locks) n);
+    exit when cardinality(v_wider) > 64 and v_cut <> '{}';
+    v_numbers := v_wider;
+    v_cut := v_cut || l.id;
+  end loop;
+  return v_cut;
+end $$;
+
+create function lockkeeper_data.lock_lane_keys(p_lanes bigint[]) returns void
+language plpgsql volatile as $$
+begin
+  perform lockkeeper_data.lock_keys(array(select distinct n from lockkeeper_data.lanes l cross join lateral unnest(l.locks) n where l.id = any (p_lanes)));
+end $$;

@@ -1,0 +1,44 @@
+-- Sweep: what nobody else ends. Each function here is one autocommit call with one lock phase.
+
+create function lockkeeper.sweep(n int default 100, out ended int, out readied int, out more boolean)
+language plpgsql
+set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan set jit = off set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off set lock_timeout = '30s' as $$
+declare
+  v_now timestamptz := lockkeeper.now();
+  v_found lockkeeper_data.ending[];
+  v_endings lockkeeper_data.ending[];
+  v_due lockkeeper_data.step_change[];
+  v_done bigint[];
+begin
+  perform lockkeeper_data.lock_configuration();
+  -- A timeout comes before a loss, and each attempt only once.
+  v_found := array(
+    select row(0, f.run_id, f.place, f.attempt, f.outcome, null, null)::lockkeeper_data.ending
+    from (select distinct on (run_id, place) * from (
+            (select a.run_id, a.place, a.attempt, 1 as rank, 'timed_out' as outcome from lockkeeper_data.attempts a
+             where a.times_out_at < v_now order by a.times_out_at limit n)
+            union all
+            (select a.run_id, a.place, a.attempt, 2, 'lost' from lockkeeper_data.leases l join lockkeeper_data.attempts a on a.lease_id = l.id where l.ended limit n)
+            union all
+            (select a.run_id, a.place, a.attempt, 3, 'returned' from lockkeeper_data.attempts a where a.unnamed >= 2 limit n)) x
+          order by run_id, place, rank) f);
+  v_due := array(select row(b.run_id, b.place, 0, 'ready', 'ready', 0, 0, 0, 0)::lockkeeper_data.step_change
+                 from lockkeeper_data.backoffs b where b.ready_at <= v_now order by b.ready_at limit n);
+  perform lockkeeper_data.lock_runs(array(select f.run_id from unnest(v_found) f) || array(select c.run_id from unnest(v_due) c));
+  -- What ended between the look and the lock is left out.
+  v_endings := array(select f::lockkeeper_data.ending from unnest(v_found) f
+                     join lockkeeper_data.attempts a on a.run_id = f.run_id and a.place = f.place and a.attempt = f.attempt);
+  v_due := array(select c::lockkeeper_data.step_change from unnest(v_due) c join lockkeeper_data.backoffs b on b.run_id = c.run_id and b.place = c.place);
+  ended := 0;
+  readied := 0;
+  if v_endings <> '{}' or v_due <> '{}' then
+    v_done := lockkeeper_data.change_steps(v_endings, v_due, '{}');
+    ended := (select count(*) from unnest(v_endings) e where e.run_id = any (v_done));
+    readied := (select count(*) from unnest(v_due) c where c.run_id = any (v_done));
+  end if;
+  delete from lockkeeper_data.leases l where l.ended and not exists (select from lockkeeper_data.attempts a where a.lease_id = l.id)
+    and l.id in (select x.id from lockkeeper_data.leases x where x.ended order by x.id limit 20 for update skip locked);
+  more := ended + readied > 0;
+end $$;
+comment on function lockkeeper.sweep(int) is
+  'Ends attempts that timed out, releases what ended leases held, and lets steps ask again whose backoff is over. Answers how many of each, and whether it is worth calling again.';
