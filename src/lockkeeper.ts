@@ -17,10 +17,10 @@ import {
 } from './limits/apply.ts';
 import { type Migrated, migrate } from './migrate.ts';
 import { openQueue, type Queue, type QueueSettings, queueSchema } from './queue/boss.ts';
-import { cancelRuns, type RunResult, type RunState, resultsOf, type Submitted, submitRuns } from './runs.ts';
+import { cancelRuns, Results, type RunResult, type RunState, type Submitted, submitRuns } from './runs.ts';
 import { parseSubmission, type Submission, type SubmitOptions, submissionOf } from './schema.ts';
 import { type Reason, why } from './slots.ts';
-import { delay, idleMs, Wakes } from './wake.ts';
+import { loop, Wakes } from './wake.ts';
 import { Worker, type WorkerOptions } from './worker/worker.ts';
 
 export type LockkeeperOptions = {
@@ -101,6 +101,9 @@ export class Lockkeeper {
   readonly #jobs: ReadonlyMap<string, AnyJob>;
   readonly #wakes: Wakes;
   readonly #working = new Set<Working>();
+  readonly #results: Results;
+  readonly #closing = new AbortController();
+  #looking: Working | undefined;
   readonly #local = new Set<() => void>();
 
   /** Use `createLockkeeper`. */
@@ -108,6 +111,7 @@ export class Lockkeeper {
     this.#parts = parts;
     this.#jobs = new Map(parts.jobs.map((job) => [job.name, job]));
     if (this.#jobs.size < parts.jobs.length) throw new InvalidInputError('Two jobs have the same name.', {});
+    this.#results = new Results(parts.database.execute);
     this.#wakes = new Wakes(parts.database, (error) =>
       parts.log.warn({ err: error }, 'a wake could not be sent or heard; ticks go on without'),
     );
@@ -155,28 +159,38 @@ export class Lockkeeper {
     return states.get(runId) ?? 'unknown';
   }
 
-  /** Waits for a run to end; its outputs by step. Rejects when `signal` is aborted. */
+  /**
+   * Waits for a run to end; its outputs by step. Rejects when `signal` is aborted or Lockkeeper is closed.
+   * @throws {InvalidInputError} when there is no such run.
+   */
   async result<Outputs = Record<string, unknown>>(
     runId: string,
     options: { signal?: AbortSignal } = {},
   ): Promise<Omit<RunResult, 'outputs'> & { outputs: Partial<Outputs> }> {
-    let wake = new AbortController();
-    const off = this.#wakes.on(() => wake.abort());
-    const onAbort = () => wake.abort();
-    options.signal?.addEventListener('abort', onAbort);
-    try {
-      for (;;) {
-        options.signal?.throwIfAborted();
-        const paused = wake;
-        const [result] = await resultsOf(this.#parts.database.execute, [runId]);
-        if (result) return result as Omit<RunResult, 'outputs'> & { outputs: Partial<Outputs> };
-        await delay(idleMs, paused.signal);
-        wake = new AbortController();
-      }
-    } finally {
-      off();
-      options.signal?.removeEventListener('abort', onAbort);
-    }
+    const { rows } = await this.#parts.database.execute('select from lockkeeper.runs where run_id = $1', [
+      runId,
+    ]);
+    if (rows.length === 0)
+      throw new InvalidInputError(`There is no run ${runId}.`, {
+        hint: 'Give the run id that submit answered.',
+      });
+    const ended = this.#results.of(runId);
+    this.#looking ??= this.#started(this.#lookForResults());
+    for (const wake of this.#local) wake();
+    const stopped = AbortSignal.any([this.#closing.signal, ...(options.signal ? [options.signal] : [])]);
+    const aborted = new Promise<never>((_, reject) => {
+      if (stopped.aborted) reject(stopped.reason);
+      stopped.addEventListener('abort', () => reject(stopped.reason), { once: true });
+    });
+    return (await Promise.race([ended, aborted])) as Omit<RunResult, 'outputs'> & {
+      outputs: Partial<Outputs>;
+    };
+  }
+
+  #lookForResults() {
+    const onError = (error: Error) =>
+      this.#parts.log.warn({ err: error }, 'results could not be read; trying again');
+    return loop({ tick: () => this.#results.tick().then(() => false), onError });
   }
 
   /** Submits a run and waits for its end. */
@@ -287,6 +301,7 @@ export class Lockkeeper {
 
   /** Stops what was started here (workers first), and closes all connections. */
   async close(): Promise<void> {
+    this.#closing.abort(new Error('Lockkeeper was closed.'));
     for (const working of [...this.#working].toReversed()) await working.stop();
     await this.#wakes.close();
     await this.#parts.queue.close();

@@ -74,3 +74,38 @@ export async function resultsOf(execute: Executor, runIds: readonly string[]): P
     errors: row.errors as Record<string, unknown>,
   }));
 }
+
+/** Waits for the ends of runs; however many wait, a look is one statement. */
+export class Results {
+  readonly #execute: Executor;
+  readonly #waiting = new Map<
+    string,
+    { promise: Promise<RunResult>; resolve: (result: RunResult) => void }
+  >();
+
+  constructor(execute: Executor) {
+    this.#execute = execute;
+  }
+
+  get waiting(): number {
+    return this.#waiting.size;
+  }
+
+  /** The result of a run, once a look finds that it has ended. */
+  of(runId: string): Promise<RunResult> {
+    const known = this.#waiting.get(runId);
+    if (known) return known.promise;
+    const { promise, resolve } = Promise.withResolvers<RunResult>();
+    this.#waiting.set(runId, { promise, resolve });
+    return promise;
+  }
+
+  /** One look at all that is waited for. */
+  async tick(): Promise<void> {
+    if (this.#waiting.size === 0) return;
+    for (const result of await resultsOf(this.#execute, [...this.#waiting.keys()])) {
+      this.#waiting.get(result.runId)?.resolve(result);
+      this.#waiting.delete(result.runId);
+    }
+  }
+}

@@ -99,11 +99,11 @@ begin
   if not found then
     perform lockkeeper_data.refuse('the lease of this worker has ended', 'Abort all that it runs, and open a new lease.', 'LK005');
   end if;
-  -- A claim's answer that never arrived is held by nobody: no renewal names it.
+  -- A claim's answer that never arrived is held by nobody: no renewal names it. What is being ended right now is passed over.
   update lockkeeper_data.attempts a set unnamed = n.unnamed
   from (select b.run_id, b.place, case when held @> jsonb_build_array(jsonb_build_object('run_id', b.run_id::text, 'place', b.place, 'attempt', b.attempt))
                                        then 0 else b.unnamed + 1 end as unnamed
-        from lockkeeper_data.attempts b where b.lease_id = renew_lease.lease) n
+        from lockkeeper_data.attempts b where b.lease_id = renew_lease.lease for update skip locked) n
   where a.run_id = n.run_id and a.place = n.place and a.unnamed <> n.unnamed;
   return query
     select h.run_id, h.place, h.attempt, case when a.run_id is null then 'lost' else 'canceled' end

@@ -29,10 +29,10 @@ const forbidden: Record<string, RegExp | undefined> = {
   scheduler: /^src\/(cli\/program|config\/dagster)\.ts$/, // what Lockkeeper is
   environment: /^src\/(cli|embedded)\//, // variables of the process
   launch: /^src\/embedded\//, // of Postgres itself
-  free: /^(src\/embedded\/|src\/(slots|cli\/why|config\/dagster)\.ts$|sql\/code\/70_views\.sql$)/, // a free port; in a sentence
+  free: /^(src\/embedded\/|src\/(slots|cli\/why|config\/dagster)\.ts$|sql\/code\/70_)/, // a free port; in a sentence
   notify: /^src\/(database|wake)\.ts$/, // Postgres's NOTIFY
   epoch: /^src\/(wake|queue\/(keeper|still-clock))\.ts$/, // where the wall clock begins
-  cycle: /^(src\/jobs\/definition\.ts|sql\/code\/40_runs\.sql)$/, // of steps that come after each other
+  cycle: /^(src\/jobs\/definition\.ts$|sql\/code\/40_)/, // of steps that come after each other
 };
 
 /** Single words, out of snake_case and camelCase, without the s of a plural. */
