@@ -101,10 +101,12 @@ begin
   end if;
   -- A claim's answer that never arrived is held by nobody: no renewal names it. What is being ended right now is passed over.
   update lockkeeper_data.attempts a set unnamed = n.unnamed
-  from (select b.run_id, b.place, case when held @> jsonb_build_array(jsonb_build_object('run_id', b.run_id::text, 'place', b.place, 'attempt', b.attempt))
-                                       then 0 else b.unnamed + 1 end as unnamed
-        from lockkeeper_data.attempts b where b.lease_id = renew_lease.lease for update skip locked) n
-  where a.run_id = n.run_id and a.place = n.place and a.unnamed <> n.unnamed;
+  from (select b.run_id, b.place, case when h.run_id is null then b.unnamed + 1 else 0 end as unnamed
+        from lockkeeper_data.attempts b
+        left join jsonb_to_recordset(held) h(run_id bigint, place int, attempt int) on h.run_id = b.run_id and h.place = b.place and h.attempt = b.attempt
+        where b.lease_id = renew_lease.lease and (h.run_id is null or b.unnamed > 0)
+        for update of b skip locked) n
+  where a.run_id = n.run_id and a.place = n.place;
   return query
     select h.run_id, h.place, h.attempt, case when a.run_id is null then 'lost' else 'canceled' end
     from jsonb_to_recordset(held) h(run_id bigint, place int, attempt int)

@@ -5,7 +5,7 @@ import type { Logger } from '../jobs.ts';
 import type { Queue, QueueSettings } from '../queue/boss.ts';
 import { createKeeper, type Keeper } from '../queue/keeper.ts';
 import { type Loop, loop, wallClockMs } from '../wake.ts';
-import { coordinate, type Ticked } from './tick.ts';
+import { coordinate, keepTickets, pass, type Ticked } from './tick.ts';
 
 export type CoordinatorOptions = {
   database: Database;
@@ -19,6 +19,8 @@ export type CoordinatorOptions = {
 /** Advisory lock of the pod that does pg-boss's maintenance and cron. */
 const keeperLock = '5505019530000004099';
 const keeperEveryMs = 10_000;
+/** The pass wakes this loop; by itself it hardly ever ticks. */
+const ticketsEveryMs = 600_000;
 
 export class Coordinator {
   readonly #options: CoordinatorOptions;
@@ -30,10 +32,14 @@ export class Coordinator {
     this.#keeper = createKeeper(options.database, options.settings);
   }
 
-  /** One pass, by hand. */
+  /** One whole pass, by hand. */
   async tick(): Promise<Ticked> {
-    const { database, queue, log, onProgress } = this.#options;
-    const ticked = await coordinate(database, queue);
+    const { database, queue } = this.#options;
+    return this.#tell(await coordinate(database, queue));
+  }
+
+  #tell(ticked: Ticked): Ticked {
+    const { log, onProgress } = this.#options;
     if (ticked.remade.length > 0) {
       log.warn(
         { runs: ticked.remade },
@@ -59,12 +65,21 @@ export class Coordinator {
   start(): void {
     const onError = (error: Error) =>
       this.#options.log.error({ err: error }, 'the coordinator failed and tries again');
+    const { database, queue } = this.#options;
+    const tickets = loop({
+      tick: () => keepTickets(database, queue).then(() => false),
+      onError,
+      everyMs: ticketsEveryMs,
+    });
     const tick = async () => {
-      const { admitted, ended, readied, submitted } = await this.tick();
-      return admitted.length + ended + readied + submitted > 0;
+      const passed = await pass(database, queue);
+      this.#tell(passed);
+      if (passed.tickets) tickets.wake();
+      return passed.admitted.length + passed.ended + passed.readied + passed.submitted > 0;
     };
     this.#loops = [
       loop({ tick, onError }),
+      tickets,
       loop({ tick: () => this.keep().then(() => false), onError, everyMs: keeperEveryMs }),
     ];
   }

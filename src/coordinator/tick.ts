@@ -47,8 +47,18 @@ export async function readTodo(execute: Executor, queue: Queue): Promise<Todo> {
   return rows[0] as Todo;
 }
 
-/** One whole pass: ends what timed out, reaps, takes submissions, lanes and admits, and keeps the tickets. */
+/** One whole pass, tickets included. */
 export async function coordinate(database: CoordinatorDatabase, queue: Queue): Promise<Ticked> {
+  const ticked = await pass(database, queue);
+  if (ticked.tickets) await keepTickets(database, queue);
+  return ticked;
+}
+
+/** Ends what timed out, reaps, takes submissions, lanes and admits. `tickets`: some are to be made or closed. */
+export async function pass(
+  database: CoordinatorDatabase,
+  queue: Queue,
+): Promise<Ticked & { tickets: boolean }> {
   const { execute } = database;
   const ticked: Ticked = {
     admitted: [],
@@ -67,10 +77,13 @@ export async function coordinate(database: CoordinatorDatabase, queue: Queue): P
   if (todo.lane || todo.submissions || todo.admit || ticked.ended > 0)
     ticked.admitted = await admitAll(execute);
   if (todo.sleep) await execute('select lockkeeper.sleep_unserved()', []);
-  if (todo.tickets || ticked.admitted.length > 0 || ticked.canceled.length > 0) {
-    await mirrorAllTickets(queue, database);
-  }
-  return ticked;
+  const tickets = todo.tickets || ticked.admitted.length > 0 || ticked.canceled.length > 0;
+  return { ...ticked, tickets };
+}
+
+/** Makes and closes tickets until none is left. Apart from admission, which it must not hold up. */
+export async function keepTickets(database: CoordinatorDatabase, queue: Queue): Promise<void> {
+  while ((await mirrorTickets(queue, database)).more);
 }
 
 async function sweep(execute: Executor, ticked: Ticked): Promise<void> {
@@ -126,8 +139,4 @@ async function readAllStrays(queue: Queue, database: CoordinatorDatabase) {
     total.remade.push(...remade);
     if (!more) return total;
   }
-}
-
-async function mirrorAllTickets(queue: Queue, database: CoordinatorDatabase): Promise<void> {
-  while ((await mirrorTickets(queue, database)).more);
 }
