@@ -48,6 +48,8 @@ begin
         cross join lateral unnest(l.keys || l.look_keys || l.ask_keys) x(key_id)) u
   left join lockkeeper_data.counters n on n.key_id = u.key_id
   left join lockkeeper_data.limits m on m.id = n.limit_id;
+  -- Another may have buried what was chosen without its lock.
+  v_keys := coalesce(v_keys, '{}');
   v_taken := array_fill(0::bigint, array[cardinality(v_keys)]);
   v_asks := v_taken;
   v_watched := array(select u.i::int from unnest(v_keys) with ordinality u(key_id, i)
@@ -196,6 +198,11 @@ begin
        a(lane_id, root, key_id, amount, run_id, attempts, place)
   join lockkeeper_data.lanes l on l.id = a.lane_id;
   delete from lockkeeper_data.open_lanes where lane_id = any (d.asleep_lanes);
+  -- Chosen while open, a lane may have been put to sleep by another before it was owned: what does not sleep now must be open.
+  insert into lockkeeper_data.open_lanes (lane_id, counts, version_id, priority, run_id, attempts, place)
+  select l.id, l.counts, l.version_id, l.priority, 0, 0, 0 from lockkeeper_data.lanes l
+  where l.id = any (d.examined || d.empty) and l.id <> all (d.asleep_lanes)
+    and not exists (select from lockkeeper_data.open_lanes o where o.lane_id = l.id);
 
   perform lockkeeper_data.bury_lanes(d.empty);
   perform lockkeeper_data.pass_batons(d.keys);

@@ -10,22 +10,16 @@ import { type Abort, type AttemptRef, Lease } from '../leases.ts';
 import { delay } from '../wake.ts';
 import { keyOf } from './held.ts';
 
-export type RenewalData = { connectionString: string; lease: string; leaseMs: number; everyMs: number };
-export type ToRenewal = { add?: AttemptRef[]; remove?: string[]; stop?: true };
-export type FromRenewal = { aborts: Abort[] } | { ended: true } | { failed: string };
+export type RenewalData = { connectionString: string; leaseMs: number; everyMs: number };
+export type ToRenewal = { lease?: string; add?: AttemptRef[]; remove?: string[]; stop?: true };
+export type FromRenewal = { ready: true } | { aborts: Abort[] } | { ended: string } | { failed: string };
 
-const { connectionString, lease, leaseMs, everyMs } = workerData as RenewalData;
+const { connectionString, leaseMs, everyMs } = workerData as RenewalData;
 const port = parentPort;
 if (!port) throw new Error('renewal.ts runs in a thread of a worker');
 
 const held = new Map<string, AttemptRef>();
 const stopping = new AbortController();
-port.on('message', ({ add = [], remove = [], stop }: ToRenewal) => {
-  for (const ref of add) held.set(keyOf(ref), ref);
-  for (const key of remove) held.delete(key);
-  if (stop) stopping.abort();
-});
-
 const say = (message: FromRenewal) => port.postMessage(message);
 const database = openDatabase({
   connectionString,
@@ -33,27 +27,34 @@ const database = openDatabase({
   applicationName: 'lockkeeper renewal',
   onError: (error) => say({ failed: error.message }),
 });
-const renewed = new Lease(database.execute, lease);
+let renewed: Lease | undefined;
+port.on('message', ({ lease, add = [], remove = [], stop }: ToRenewal) => {
+  if (lease !== undefined) renewed = new Lease(database.execute, lease);
+  for (const ref of add) held.set(keyOf(ref), ref);
+  for (const key of remove) held.delete(key);
+  if (stop) stopping.abort();
+});
 
-async function renew(): Promise<boolean> {
+async function renew(lease: Lease): Promise<void> {
   try {
-    const aborts = await renewed.renew([...held.values()], leaseMs);
+    const aborts = await lease.renew([...held.values()], leaseMs);
     if (aborts.length > 0) say({ aborts });
-    return true;
   } catch (error) {
-    if (error instanceof LeaseEndedError) {
-      say({ ended: true });
-      return false;
+    if (!(error instanceof LeaseEndedError)) {
+      say({ failed: (error as Error).message });
+      return;
     }
-    say({ failed: (error as Error).message });
-    return true;
+    if (renewed === lease) renewed = undefined;
+    say({ ended: lease.id });
   }
 }
 
-let live = true;
-while (live && !stopping.signal.aborted) {
+// Connected before there is a lease: a short one would end while the thread starts.
+await database.execute('select 1', []).catch((error: Error) => say({ failed: error.message }));
+say({ ready: true });
+while (!stopping.signal.aborted) {
   await delay(everyMs, stopping.signal);
-  if (!stopping.signal.aborted) live = await renew();
+  if (!stopping.signal.aborted && renewed) await renew(renewed);
 }
 await database.close();
 port.close();

@@ -79,45 +79,49 @@ export class Worker {
       await database.execute('select lockkeeper.register($1)', [JSON.stringify(definition)]);
       versions.push({ job: definition.job, version: definition.version });
     }
+    if (!this.#renewal) await this.#startRenewal();
     const options = { worker: this.name, room: this.#room, versions, leaseMs: this.#leaseMs };
-    this.#lease = await Lease.open(database.execute, options);
-    this.#renew(this.#lease);
+    const lease = await Lease.open(database.execute, options);
+    this.#renewal?.postMessage({ lease: lease.id });
+    this.#lease = lease;
     this.#parts.onProgress();
   }
 
-  #renew(lease: Lease): void {
+  /** Starts the renewal, and resolves when it is connected. */
+  #startRenewal(): Promise<void> {
     const { database, log } = this.#parts;
     const data: RenewalData = {
       connectionString: database.connectionString,
-      lease: lease.id,
       leaseMs: this.#leaseMs,
       everyMs: this.#renewEveryMs,
     };
     // Beside this file: renewal.ts from source, renewal.js from a build.
     const file = new URL(import.meta.url.replace(/worker(\.[jt]s)$/, 'renewal$1'));
     const thread = new Thread(file, { workerData: data });
+    this.#renewal = thread;
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
     thread.on('message', (message: FromRenewal) => {
-      if ('aborts' in message) {
-        for (const abort of message.aborts) this.#held.abort(abort, abort.reason);
-      } else if ('ended' in message) {
-        this.#loseLease(lease);
-      } else {
+      if ('ready' in message) resolve();
+      else if ('ended' in message) this.#loseLease(message.ended);
+      else if ('failed' in message)
         log.warn({ reason: message.failed }, 'the lease could not be renewed; trying again');
-      }
+      else for (const abort of message.aborts) this.#held.abort(abort, abort.reason);
     });
     thread.on('error', (error) => {
-      log.error({ err: error }, 'the renewal of the lease stopped; it is started again');
-      if (this.#lease === lease) this.#renew(lease);
+      reject(error);
+      log.error({ err: error }, 'the renewal of the lease stopped; a new lease is opened');
+      this.#renewal = undefined;
+      if (this.#lease) this.#loseLease(this.#lease.id);
     });
-    this.#renewal = thread;
+    return promise;
   }
 
   get #renewEveryMs(): number {
     return Math.max(25, Math.floor(this.#leaseMs / 3));
   }
 
-  #loseLease(lease: Lease): void {
-    if (this.#lease !== lease) return;
+  #loseLease(id: string): void {
+    if (this.#lease?.id !== id) return;
     this.#parts.log.error({ worker: this.name }, 'the lease has ended: everything that runs here is aborted');
     this.#lease = undefined;
     this.#held.abortAll('lost');
@@ -140,7 +144,7 @@ export class Worker {
       return claimed || this.#ended.length > 0;
     } catch (error) {
       if (!(error instanceof LeaseEndedError) || !this.#lease) throw error;
-      this.#loseLease(this.#lease);
+      this.#loseLease(this.#lease.id);
       return true;
     }
   }

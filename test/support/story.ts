@@ -22,6 +22,8 @@ type Running = PromiseWithResolvers<unknown> & { context: HandlerContext };
 /** Longer than any story, unless a worker crashes. */
 const leaseMs = 7_200_000;
 const pastTheLeaseSeconds = 7_201;
+/** A worker that ticks more often until it has nothing to do never ends. */
+const mostTicks = 200;
 
 /** `const story = await tellStory();` at the head of a file. After each test everything is canceled and stopped. */
 export async function tellStory(): Promise<Story> {
@@ -106,10 +108,13 @@ export class Story {
 
   /** Ticks coordinator and workers until nothing changes. */
   async settle(): Promise<void> {
+    let ticks = 0;
     for (let before = '', now = await this.#look(); before !== now; now = await this.#look()) {
       before = now;
       await coordinate(this.database, this.queue);
-      for (const worker of this.#workers.values()) while (await worker.tick());
+      for (const worker of this.#workers.values()) {
+        while (await worker.tick()) if (++ticks > mostTicks) throw new Error('the story does not settle');
+      }
     }
   }
 
