@@ -47,7 +47,8 @@ export function loop(options: LoopOptions): Loop {
   let failures = 0;
   const wake = () => {
     woken = true;
-    pause.abort();
+    // With a reason, no error has to be made for it.
+    pause.abort(true);
   };
   const once = async () => {
     try {

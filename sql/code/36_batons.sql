@@ -1,8 +1,8 @@
 -- Batons: who held a key's lock and leaves room at the key opens its first watchers. Watches are written and deleted only under their key's lock.
 
 -- Passes the batons of keys whose locks the caller holds: opens first watchers while there is room, takers and lookers apart,
--- passing over those that want more than the room.
-create function lockkeeper_data.pass_batons(p_keys bigint[]) returns void
+-- passing over those that want more than the room. Answers whether any was opened.
+create function lockkeeper_data.pass_batons(p_keys bigint[]) returns boolean
 language plpgsql volatile as $$
 #variable_conflict use_column
 begin
@@ -27,6 +27,7 @@ begin
     )
     insert into lockkeeper_data.open_lanes (lane_id, counts, version_id, priority, run_id, attempts, place)
     select distinct lane_id, counts, version_id, priority, run_id, attempts, place from gone;
+  return found;
 end $$;
 
 -- Keys with room at which lanes of these job versions sleep, while the open lanes that carry their batons are of versions that the caller

@@ -140,7 +140,7 @@ begin
         -- An open lane with that key must be owned, to pass the baton.
         i := (select o.no from unnest(p_lanes) with ordinality o(id, no) join lockkeeper_data.lanes l on l.id = o.id
               where v_keys[k] = any (l.keys || l.look_keys || l.ask_keys) order by o.no limit 1);
-        v_examined[i] := true;
+        if i is not null then v_examined[i] := true; end if;
         exit;
       end if;
     end loop;
@@ -182,8 +182,8 @@ begin
   return d;
 end $$;
 
--- Writes a decision that was made under the locks of all of its keys.
-create function lockkeeper_data.write_decision(d lockkeeper_data.decision) returns void
+-- Writes a decision that was made under the locks of all of its keys. Answers whether it opened a lane.
+create function lockkeeper_data.write_decision(d lockkeeper_data.decision) returns boolean
 language plpgsql as $$
 begin
   perform lockkeeper_data.count_slots(d.keys, d.used, d.asked);
@@ -205,12 +205,13 @@ begin
     and not exists (select from lockkeeper_data.open_lanes o where o.lane_id = l.id);
 
   perform lockkeeper_data.bury_lanes(d.empty);
-  perform lockkeeper_data.pass_batons(d.keys);
+  return lockkeeper_data.pass_batons(d.keys);
 end $$;
 
 -- The first open lanes in order, of these job versions (null: of all), at most 100. Lanes of an old stamp are passed over.
 create function lockkeeper_data.first_open_lanes(p_counts lockkeeper_data.subject_kind, p_versions int[]) returns bigint[]
 language plpgsql stable as $$
+declare v_stamp bigint := lockkeeper_data.current_stamp();
 begin
   return array(
   select f.lane_id
@@ -219,7 +220,7 @@ begin
               where m.counts = p_counts and (p_versions is null or m.version_id = any (p_versions))
               order by m.priority desc, m.run_id, m.attempts, m.place limit 400) o
         join lockkeeper_data.lanes l on l.id = o.lane_id
-        where l.stamp = lockkeeper_data.current_stamp()
+        where l.stamp = v_stamp
         order by o.lane_id, o.priority desc, o.run_id, o.attempts, o.place) f
   order by f.priority desc, f.run_id, f.attempts, f.place
   limit 100);

@@ -17,7 +17,7 @@ declare
   v_subjects lockkeeper_data.subject[];
 begin
   v_subjects := array(select s::lockkeeper_data.subject from lockkeeper_data.run_subjects(
-    array(select w.run_id from lockkeeper_data.waiting w where w.lane_id = 0 order by w.run_id limit p_n for update skip locked)) s);
+    array(select w.run_id from lockkeeper_data.waiting w where w.lane_id = 0 order by w.run_id, w.attempts, w.place limit p_n for update skip locked)) s);
   if v_subjects <> '{}' then
     perform lockkeeper_data.join_lanes(array_agg(s.run_id order by s.no), array_agg(0), array_agg(0), lockkeeper_data.lanes_of('run', v_subjects))
     from unnest(v_subjects) with ordinality s(run_id, place, attempts, version_id, priority, deployment_id, max_concurrent, attributes, pools, no);
@@ -29,6 +29,7 @@ end $$;
 create function lockkeeper_data.relane(p_counts lockkeeper_data.subject_kind, p_n int) returns int
 language plpgsql as $$
 declare
+  v_stamp bigint := lockkeeper_data.current_stamp();
   v_old bigint[];
   v_subjects lockkeeper_data.subject[];
   v_lanes bigint[];
@@ -38,13 +39,15 @@ declare
   v_keys bigint[];
 begin
   v_old := lockkeeper_data.own_lanes(array(select l.id from lockkeeper_data.lanes l
-    where l.counts = p_counts and l.stamp < lockkeeper_data.current_stamp() order by l.priority desc, l.id limit 50));
+    where l.counts = p_counts and l.stamp < v_stamp order by l.priority desc, l.id limit 50));
   if v_old = '{}' then return 0; end if;
   v_subjects := array(
     select s::lockkeeper_data.subject
     from (select array_agg(w.run_id) as run_ids, array_agg(w.place) as places
-          from (select x.run_id, x.place from lockkeeper_data.waiting x where x.lane_id = any (v_old)
-                order by x.run_id, x.place limit p_n for update) w) w
+          from (select x.run_id, x.place from unnest(v_old) o(lane_id) cross join lateral (
+                  select y.run_id, y.place from lockkeeper_data.waiting y where y.lane_id = o.lane_id
+                  order by y.run_id, y.attempts, y.place limit p_n for update) x
+                order by x.run_id, x.place limit p_n) w) w
     cross join lateral lockkeeper_data.subjects_of(p_counts, w.run_ids, w.places) s);
   v_lanes := lockkeeper_data.lanes_of(p_counts, v_subjects);
 
@@ -79,8 +82,9 @@ end $$;
 
 create function lockkeeper_data.stale(p_counts lockkeeper_data.subject_kind) returns boolean
 language plpgsql volatile as $$
+declare v_stamp bigint := lockkeeper_data.current_stamp();
 begin
-  return exists (select from lockkeeper_data.lanes l where l.counts = p_counts and l.stamp < lockkeeper_data.current_stamp());
+  return exists (select from lockkeeper_data.lanes l where l.counts = p_counts and l.stamp < v_stamp);
 end $$;
 
 create function lockkeeper.lane(n int default 1000, out laned int, out more boolean)
@@ -98,6 +102,8 @@ begin
     laned := lockkeeper_data.relane('run', n);
   else
     laned := lockkeeper_data.lane_arrivals(n);
+    more := laned >= n;
+    return;
   end if;
   more := laned > 0;
 end $$;

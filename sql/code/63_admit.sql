@@ -9,7 +9,7 @@ begin
   select l.priority, w.run_id into priority, run_id
   from (select max(x.priority) as priority from lockkeeper_data.lanes x where x.counts = 'run' and x.stamp < v_stamp) m
   join lockkeeper_data.lanes l on l.counts = 'run' and l.stamp < v_stamp and l.priority = m.priority
-  cross join lateral (select y.run_id from lockkeeper_data.waiting y where y.lane_id = l.id order by y.run_id limit 1) w
+  cross join lateral (select y.run_id from lockkeeper_data.waiting y where y.lane_id = l.id order by y.run_id, y.attempts, y.place limit 1) w
   order by w.run_id limit 1;
 end $$;
 
@@ -23,6 +23,7 @@ language plpgsql
 set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan set jit = off set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off set lock_timeout = '30s' as $$
 declare
   v_lanes bigint[];
+  v_touched bigint[];
   v_before record;
   d lockkeeper_data.decision;
   v_plan bigint[];
@@ -41,8 +42,12 @@ begin
   if v_lanes = '{}' then return; end if;
   select * into v_before from lockkeeper_data.first_stale_run();
   d := lockkeeper_data.decide(v_lanes, n, null, v_before.priority, v_before.run_id);
-  v_lanes := lockkeeper_data.own_lanes(lockkeeper_data.touched(v_lanes, d));
-  if v_lanes = '{}' then return; end if;
+  v_touched := lockkeeper_data.touched(v_lanes, d);
+  -- There is more if not all lanes were read, or not all that are needed fit, or a subject had to stay behind.
+  more := cardinality(v_lanes) >= 100;
+  v_lanes := lockkeeper_data.own_lanes(v_touched);
+  if v_lanes = '{}' then more := false; return; end if;
+  more := more or d.more or cardinality(v_lanes) < cardinality(v_touched);
   v_plan := array(select u.run_id from unnest(d.run_ids, d.lane_ids) u(run_id, lane_id) where u.lane_id = any (v_lanes));
   perform lockkeeper_data.lock_runs(v_plan);
   v_roots := array(
@@ -55,8 +60,7 @@ begin
   perform lockkeeper_data.lock_lane_keys(v_lanes);
 
   d := lockkeeper_data.decide(v_lanes, n, v_plan, v_before.priority, v_before.run_id);
-  perform lockkeeper_data.write_decision(d);
-  more := d.held or d.run_ids <> '{}' or d.asleep_lanes <> '{}' or d.empty <> '{}';
+  more := lockkeeper_data.write_decision(d) or d.held or ((more or d.more) and (d.run_ids <> '{}' or d.asleep_lanes <> '{}' or d.empty <> '{}'));
   if d.run_ids = '{}' then return; end if;
 
   run_ids := d.run_ids;

@@ -29,6 +29,7 @@ declare
   v_lease lockkeeper_data.leases;
   v_lanes bigint[];
   v_keys bigint[];
+  v_count int;
   v_now timestamptz := lockkeeper.now();
   d lockkeeper_data.decision;
 begin
@@ -57,14 +58,17 @@ begin
   end if;
   -- Of many open lanes, only those are owned that this claim needs; others are left to other claims.
   if cardinality(v_lanes) > 2 then
+    more := cardinality(v_lanes) >= 100;
     v_lanes := lockkeeper_data.touched(v_lanes, lockkeeper_data.decide(v_lanes, n));
   end if;
+  v_count := cardinality(v_lanes);
   v_lanes := lockkeeper_data.own_lanes(v_lanes);
-  if v_lanes = '{}' then return; end if;
+  if v_lanes = '{}' then more := false; return; end if;
   perform lockkeeper_data.lock_lane_keys(v_lanes);
   d := lockkeeper_data.decide(v_lanes, n);
-  perform lockkeeper_data.write_decision(d);
-  more := cardinality(d.run_ids) < n and (d.held or d.run_ids <> '{}' or d.asleep_lanes <> '{}' or d.empty <> '{}');
+  more := more or d.more or cardinality(v_lanes) < v_count;
+  more := lockkeeper_data.write_decision(d) or d.held or (more and (d.run_ids <> '{}' or d.asleep_lanes <> '{}' or d.empty <> '{}'));
+  more := more and cardinality(d.run_ids) < n;
   if d.run_ids = '{}' then return; end if;
 
   update lockkeeper_data.leases l set claim_number = number where l.id = lease;
