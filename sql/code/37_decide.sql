@@ -50,6 +50,7 @@ begin
   left join lockkeeper_data.limits m on m.id = n.limit_id;
   -- Another may have buried what was chosen without its lock.
   v_keys := coalesce(v_keys, '{}');
+  d.seen_used := v_used; d.seen_asked := v_asked; d.seen_capacity := v_capacity;
   v_taken := array_fill(0::bigint, array[cardinality(v_keys)]);
   v_asks := v_taken;
   v_watched := array(select u.i::int from unnest(v_keys) with ordinality u(key_id, i)
@@ -180,6 +181,20 @@ begin
   d.empty := array(select o.id from unnest(p_lanes) o(id)
                    where not exists (select from lockkeeper_data.waiting w where w.lane_id = o.id));
   return d;
+end $$;
+
+-- Whether a decision about lanes that the caller owned all the time still holds, now that it has the locks of their keys: no key has less room
+-- than it seemed to have, and where lanes are to sleep, none has more.
+create function lockkeeper_data.still_holds(d lockkeeper_data.decision) returns boolean
+language plpgsql as $$
+begin
+  return not exists (
+    select from unnest(d.keys, d.seen_used, d.seen_asked, d.seen_capacity) s(key_id, used, asked, capacity)
+    left join lockkeeper_data.counters c on c.key_id = s.key_id
+    left join lockkeeper_data.limits l on l.id = c.limit_id
+    where coalesce(l.override, c.capacity, l.capacity) is distinct from s.capacity
+       or coalesce(c.in_use, 0) > s.used or coalesce(c.asked, 0) > s.asked
+       or (d.asleep_lanes <> '{}' and (coalesce(c.in_use, 0) < s.used or coalesce(c.asked, 0) < s.asked)));
 end $$;
 
 -- Writes a decision that was made under the locks of all of its keys. Answers whether it opened a lane.

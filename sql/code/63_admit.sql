@@ -23,7 +23,7 @@ language plpgsql
 set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan set jit = off set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off set lock_timeout = '30s' as $$
 declare
   v_lanes bigint[];
-  v_touched bigint[];
+  v_count int;
   v_before record;
   d lockkeeper_data.decision;
   v_plan bigint[];
@@ -41,14 +41,11 @@ begin
   v_lanes := lockkeeper_data.first_open_lanes('run', null);
   if v_lanes = '{}' then return; end if;
   select * into v_before from lockkeeper_data.first_stale_run();
+  v_count := cardinality(v_lanes);
+  v_lanes := lockkeeper_data.own_lanes(v_lanes);
+  if v_lanes = '{}' then return; end if;
   d := lockkeeper_data.decide(v_lanes, n, null, v_before.priority, v_before.run_id);
-  v_touched := lockkeeper_data.touched(v_lanes, d);
-  -- There is more if not all lanes were read, or not all that are needed fit, or a subject had to stay behind.
-  more := cardinality(v_lanes) >= 100;
-  v_lanes := lockkeeper_data.own_lanes(v_touched);
-  if v_lanes = '{}' then more := false; return; end if;
-  more := more or d.more or cardinality(v_lanes) < cardinality(v_touched);
-  v_plan := array(select u.run_id from unnest(d.run_ids, d.lane_ids) u(run_id, lane_id) where u.lane_id = any (v_lanes));
+  v_plan := d.run_ids;
   perform lockkeeper_data.lock_runs(v_plan);
   v_roots := array(
     select s::lockkeeper_data.subject
@@ -59,8 +56,14 @@ begin
   v_root_lanes := lockkeeper_data.lanes_of('step', v_roots);
   perform lockkeeper_data.lock_lane_keys(v_lanes);
 
-  d := lockkeeper_data.decide(v_lanes, n, v_plan, v_before.priority, v_before.run_id);
-  more := lockkeeper_data.write_decision(d) or d.held or ((more or d.more) and (d.run_ids <> '{}' or d.asleep_lanes <> '{}' or d.empty <> '{}'));
+  -- Looked at before the locks: only who admits takes from these lanes, but a run may have been canceled, and room taken by steps.
+  if not lockkeeper_data.still_holds(d)
+     or exists (select from unnest(v_plan) u(id) where not exists (select from lockkeeper_data.waiting w where w.run_id = u.id and w.place = 0)) then
+    d := lockkeeper_data.decide(v_lanes, n, v_plan, v_before.priority, v_before.run_id);
+  end if;
+  -- Worth another call: not all lanes were read or fitted, a subject had to stay behind, or a lane was opened.
+  more := d.more or cardinality(v_lanes) < v_count or v_count >= 100;
+  more := lockkeeper_data.write_decision(d) or d.held or (more and (d.run_ids <> '{}' or d.asleep_lanes <> '{}' or d.empty <> '{}'));
   if d.run_ids = '{}' then return; end if;
 
   run_ids := d.run_ids;

@@ -323,7 +323,7 @@ create type lockkeeper_data.key_spec as (
 );
 create type lockkeeper_data.decision as (
   run_ids bigint[], attempts int[], places int[], lane_ids bigint[],
-  keys bigint[], used bigint[], asked bigint[],
+  keys bigint[], used bigint[], asked bigint[], seen_used bigint[], seen_asked bigint[], seen_capacity bigint[],
   asleep_lanes bigint[], asleep_roots int[], asleep_keys bigint[], asleep_amounts int[],
   asleep_runs bigint[], asleep_attempts int[], asleep_places int[],
   examined bigint[], empty bigint[], more boolean, held boolean
