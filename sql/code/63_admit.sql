@@ -13,11 +13,6 @@ begin
   order by w.run_id limit 1;
 end $$;
 
--- The lanes that a decision grants from, puts to sleep or found empty, in the order of the lanes.
-create function lockkeeper_data.touched(p_lanes bigint[], d lockkeeper_data.decision) returns bigint[]
-language sql immutable
-return array(select id from unnest(p_lanes) with ordinality u(id, no) where id = any (d.examined) or id = any (d.empty) order by no);
-
 create function lockkeeper.admit(n int default 100, out run_ids bigint[], out more boolean)
 language plpgsql
 set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan set jit = off set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off set lock_timeout = '30s' as $$

@@ -21,6 +21,11 @@ begin
     where a.lease_id = p_lease and a.claim_number = p_number);
 end $$;
 
+-- The lanes that a decision grants from, puts to sleep or found empty, in the order of the lanes.
+create function lockkeeper_data.touched(p_lanes bigint[], d lockkeeper_data.decision) returns bigint[]
+language sql immutable
+return array(select id from unnest(p_lanes) with ordinality u(id, no) where id = any (d.examined) or id = any (d.empty) order by no);
+
 create function lockkeeper.claim(lease uuid, number bigint, n int, out steps jsonb, out more boolean)
 language plpgsql
 set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan set jit = off set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off set lock_timeout = '30s' as $$
@@ -58,8 +63,10 @@ begin
   end if;
   -- Of many open lanes, only those are owned that this claim needs; others are left to other claims.
   if cardinality(v_lanes) > 2 then
-    more := cardinality(v_lanes) >= 100;
-    v_lanes := lockkeeper_data.touched(v_lanes, lockkeeper_data.decide(v_lanes, n));
+    d := lockkeeper_data.decide(v_lanes, n);
+    -- What it did not come to is not among the lanes that it touched.
+    more := cardinality(v_lanes) >= 100 or d.more or d.held;
+    v_lanes := lockkeeper_data.touched(v_lanes, d);
   end if;
   v_count := cardinality(v_lanes);
   v_lanes := lockkeeper_data.own_lanes(v_lanes);

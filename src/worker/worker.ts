@@ -229,6 +229,17 @@ export class Worker {
     this.#loop?.wake();
   }
 
+  /** Resolves when the renewal has closed its connection. */
+  async #stopRenewal(): Promise<void> {
+    const thread = this.#renewal;
+    if (!thread) return;
+    this.#renewal = undefined;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    thread.once('exit', () => resolve());
+    thread.postMessage({ stop: true });
+    await promise;
+  }
+
   /** Waits until all handlers have ended, and no longer than so many milliseconds. */
   async #handlersEnd(atMostMs: number): Promise<void> {
     const ended = new AbortController();
@@ -252,7 +263,7 @@ export class Worker {
     while (this.#ended.length > 0 && this.#lease) await this.tick();
     const lease = this.#lease;
     this.#lease = undefined;
-    this.#renewal?.postMessage({ stop: true });
+    await this.#stopRenewal();
     await lease?.close();
     this.#parts.onProgress();
   }
