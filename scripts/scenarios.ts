@@ -2,7 +2,9 @@
 
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { openDatabase } from '../src/database.ts';
 import { play } from '../test/support/player.ts';
+import { rememberNew } from '../test/support/reset.ts';
 import type { ScenarioFile } from '../test/support/scenario.ts';
 import { postgresForTools } from '../test/support/server.ts';
 import { cloneTemplate, createTemplate, dropTemplate, type Template } from '../test/support/template.ts';
@@ -18,14 +20,31 @@ async function filesOf(path: string): Promise<string[]> {
     .map((name) => join(path, name));
 }
 
-async function playFile(template: Template, path: string): Promise<string[]> {
-  const database = await cloneTemplate(template);
+async function playFile(url: string, path: string): Promise<string[]> {
   try {
-    return await play(database.url, JSON.parse(await readFile(path, 'utf8')) as ScenarioFile);
+    return await play(url, JSON.parse(await readFile(path, 'utf8')) as ScenarioFile);
   } catch (error) {
     return [error instanceof Error ? error.message : String(error)];
+  }
+}
+
+/** Plays files one after the other on a database of its own, which is made as new again between them. */
+async function playFiles(
+  template: Template,
+  files: Iterable<string>,
+  onPlayed: (file: string, differences: string[]) => void,
+): Promise<void> {
+  const clone = await cloneTemplate(template);
+  const database = openDatabase({ connectionString: clone.url, max: 1 });
+  try {
+    const makeNew = await rememberNew(database.execute);
+    for (const file of files) {
+      onPlayed(file, await playFile(clone.url, file));
+      await makeNew(database.execute);
+    }
   } finally {
-    await database.drop();
+    await database.close();
+    await clone.drop();
   }
 }
 
@@ -40,16 +59,13 @@ async function main(paths: string[]): Promise<number> {
   const started = process.hrtime.bigint();
   let failed = 0;
   const waiting = files.values();
-  const playOn = async () => {
-    for (const file of waiting) {
-      const differences = await playFile(template, file);
-      if (differences.length === 0) continue;
-      failed += 1;
-      console.log(`${file}: ${differences.join('; ')}`);
-    }
+  const onPlayed = (file: string, differences: string[]) => {
+    if (differences.length === 0) return;
+    failed += 1;
+    console.log(`${file}: ${differences.join('; ')}`);
   };
   try {
-    await Promise.all(Array.from({ length: atOnce }, playOn));
+    await Promise.all(Array.from({ length: atOnce }, () => playFiles(template, waiting, onPlayed)));
   } finally {
     await dropTemplate(template);
     await server.close();
