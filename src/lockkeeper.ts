@@ -133,7 +133,8 @@ export class Lockkeeper {
     options: SubmitOptions & { within?: ExecutorSource } = {},
   ): Promise<Submitted> {
     const { within, ...rest } = options;
-    if (typeof job !== 'string') await job.parseInput(input);
+    // Those of this process are checked by submitMany.
+    if (typeof job !== 'string' && this.#jobs.get(job.name) !== job) await job.parseInput(input);
     const [submitted] = await this.submitMany(
       [submissionOf(typeof job === 'string' ? job : job.name, input, rest)],
       within,
