@@ -26,7 +26,7 @@ export async function readFrame(
     execute('select state, count(*) from lockkeeper.runs where run_id = any ($1) group by state', [
       [...names.keys()],
     ]),
-    lockkeeper.keys(),
+    lockkeeper.limits.keys(),
     execute(
       `select unnest(keys) as key, run_id, step from lockkeeper.waiting order by priority desc, run_id, place`,
       [],

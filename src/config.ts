@@ -1,104 +1,77 @@
 import { parseDocument, type YAMLError } from 'yaml';
 import { z } from 'zod';
+import { settings, tagLimits } from './config/blocks.ts';
 import { insteadOf } from './config/dagster.ts';
-import {
-  block,
-  either,
-  integer,
-  limit,
-  limitOfExecutor,
-  mapOf,
-  poolName,
-  tagKey,
-  tagValue,
-  text,
-} from './schema/fields.ts';
+import { block, either, integer, limit, limitOfExecutor, mapOf, poolName, text } from './schema/fields.ts';
 import { fieldOf, nearest, type Problem, ProblemsError, problemsOf, says, shown } from './schema/problems.ts';
 
 /** The configuration was refused; `problems` has every field that is wrong. */
 export class ConfigError extends ProblemsError {}
 
-/** A block whose wrong names are told what to write: first by what this block knows, then by what Dagster calls it. */
-function settings<S extends z.core.$ZodLooseShape>(shape: S, local: Record<string, string> = {}) {
-  return block(shape, (name) => (Object.hasOwn(local, name) ? local[name] : insteadOf(name)));
-}
-
-const perUniqueValue = settings({
-  applyLimitPerUniqueValue: z.boolean({ error: says('true or false') }),
-}).transform((value) =>
-  value.applyLimitPerUniqueValue ? { applyLimitPerUniqueValue: true as const } : undefined,
-);
-
-/** The three forms: without a value, with one, or with each unique value on its own. */
-function tagLimits(capacity: typeof limit) {
-  const one = settings({
-    key: tagKey,
-    value: either(perUniqueValue, tagValue).nullish(),
-    limit: capacity,
-  });
-  return z
-    .array(one, { error: says('a list of tag limits, each with key, limit and perhaps value') })
-    .superRefine(refuseTwice, { when: () => true })
-    .nullish();
-}
-
-/** Runs beside the checks of the entries, so what it sees may be anything. */
-function refuseTwice(limits: unknown, context: z.RefinementCtx) {
-  if (!Array.isArray(limits)) return;
-  const seen = new Map<string, number>();
-  for (const [index, entry] of limits.entries()) {
-    const form = formOf(entry);
-    if (form === undefined) continue;
-    const first = seen.get(form);
-    if (first === undefined) {
-      seen.set(form, index);
-      continue;
-    }
-    const message = `the limit with ${form} stands here twice, first as number ${first + 1}; keep one of them`;
-    context.addIssue({ code: 'custom', path: [index], message });
-  }
-}
-
-function formOf(entry: { key?: unknown; value?: unknown } | null | undefined): string | undefined {
-  if (typeof entry?.key !== 'string') return undefined;
-  const key = `key ${JSON.stringify(entry.key)}`;
-  const { value } = entry;
-  if (value === undefined || value === null) return `${key} and no value`;
-  if (typeof value === 'string') return `${key} and value ${JSON.stringify(value)}`;
-  return isPerUniqueValue(value) ? `${key} and applyLimitPerUniqueValue` : undefined;
-}
-
-function isPerUniqueValue(value: unknown): boolean {
-  return typeof value === 'object' && value !== null && 'applyLimitPerUniqueValue' in value;
-}
-
 const runs = settings(
-  { max_concurrent_runs: limit.optional(), tag_concurrency_limits: tagLimits(limit) },
+  {
+    max_concurrent_runs: limit.optional().meta({
+      description: 'Runs at once, of each full deployment on its own. Key: `runs{default}`.',
+    }),
+    tag_concurrency_limits: tagLimits(limit).meta({
+      description: 'Runs at once that have a tag. Key: `runs.tag.customer=acme{default}`.',
+    }),
+  },
   { max_concurrent: 'no such setting here; write `max_concurrent_runs`' },
 );
 
 /** What limits the steps inside each single run. A job's own block has the same shape. */
 export const executorSchema = settings(
-  { max_concurrent: limitOfExecutor.optional(), tag_concurrency_limits: tagLimits(limitOfExecutor) },
+  {
+    max_concurrent: limitOfExecutor.optional().meta({
+      description: 'Steps at once inside each run. Key: `executor{17}` of run 17.',
+    }),
+    tag_concurrency_limits: tagLimits(limitOfExecutor).meta({
+      description: 'Steps at once inside each run that have a tag. Key: `executor.tag.size=big{17}`.',
+    }),
+  },
   { max_concurrent_runs: 'no such setting here; write `max_concurrent` for the steps inside one run' },
 );
 
 const scope = z.enum(['all', 'deployment'], { error: says('all or deployment') }).nullish();
 
 const pool = either(
-  settings({ limit: limit.optional(), scope }),
+  settings({
+    limit: limit.optional().meta({ description: 'Slots of the pool.' }),
+    scope: scope.meta({
+      description: '`deployment`: each deployment has slots of its own.',
+      leftOut: '`pools.scope`',
+    }),
+  }),
   limit.transform((value) => ({ limit: value, scope: undefined })),
 );
 
 const poolSettings = {
-  default_limit: limit.optional(),
+  default_limit: limit.optional().meta({
+    description: 'Slots of each pool that `limits` does not name. Key: `pool.*{files}`.',
+  }),
   granularity: z
     .enum(['step', 'op', 'run'], { error: says('step (or op, which is the same) or run') })
     .transform((value) => (value === 'op' ? 'step' : value))
-    .nullish(),
-  scope,
-  op_granularity_run_buffer: integer(0).nullish(),
-  limits: mapOf(poolName, pool, 'pool names, each with its limit').nullish(),
+    .nullish()
+    .meta({
+      description:
+        'Who holds the slots: a step while it runs, or its run from admission to end, as many as its greediest step asks.',
+      leftOut: '`step`',
+    }),
+  scope: scope.meta({
+    description: 'Whether all deployments share the slots, or each `deployment` has its own.',
+    leftOut: '`all`',
+  }),
+  op_granularity_run_buffer: integer(0).nullish().meta({
+    description:
+      'Admission looks ahead: a run stays queued while none of its first steps has room. So many more slots count as room.',
+    leftOut: '0',
+  }),
+  limits: mapOf(poolName, pool, 'pool names, each with its limit').nullish().meta({
+    description: 'Slots of a pool; replaces `default_limit` for it. Key: `pool.warehouse`.',
+    entry: 'POOL',
+  }),
 };
 
 const pools = block(poolSettings, (name) => {
@@ -113,10 +86,23 @@ const EACH = 'max_concurrent_runs_per_branch_deployment';
 
 const branchDeployments = settings(
   {
-    [TOTAL]: limit.optional(),
-    [EACH]: limit.optional(),
-    branch_deployment_tag_concurrency_limits: tagLimits(limit),
-    pools: mapOf(poolName, limit, 'pool names, each with the limit for all branch deployments').nullish(),
+    [TOTAL]: limit.optional().meta({
+      description: 'Runs at once of all branch deployments together. Key: `branches`.',
+    }),
+    [EACH]: limit.optional().meta({
+      description: 'Runs at once of each branch deployment. Key: `branches.each{pr-1}`.',
+    }),
+    branch_deployment_tag_concurrency_limits: tagLimits(limit).meta({
+      description:
+        'Runs at once that have a tag, of all branch deployments together. Key: `branches.tag.backfill`.',
+    }),
+    pools: mapOf(poolName, limit, 'pool names, each with the limit for all branch deployments')
+      .nullish()
+      .meta({
+        description:
+          "Slots of a pool that all branch deployments together may use; the pool's own limit counts them too. Key: `branches.pool.warehouse`.",
+        entry: 'POOL',
+      }),
   },
   {
     max_concurrent_runs: `no such setting here; write \`${TOTAL}\` for all together or \`${EACH}\` for each`,
@@ -130,6 +116,16 @@ function refuseEachAboveTotal(block: { [TOTAL]?: unknown; [EACH]?: unknown }, co
   if (typeof total !== 'number' || typeof each !== 'number' || total <= 0 || each <= total) return;
   const message = `${each} is above ${total}, the limit of all branch deployments together (${TOTAL}); lower this one or raise that`;
   context.addIssue({ code: 'custom', path: [EACH], message });
+}
+
+/** Days, up to a hundred years; `note` says what null is for. */
+function days(note: string) {
+  const error = says(`an integer from 1 to 36500, or null ${note}`);
+  return z
+    .number({ error })
+    .refine((value) => Number.isInteger(value) && value >= 1 && value <= 36_500, { error })
+    .nullish()
+    .meta({ allowed: 'integer from 1 to 36500, or `null`' });
 }
 
 const NOT_PER_DEPLOYMENT = 'cannot be set for one deployment; write it under `concurrency`';
@@ -149,7 +145,8 @@ const deployment = settings(
 
 /**
  * The configuration, in the shape of `lockkeeper.yaml`. Everything is optional; null is the same as left out, save for
- * a pool under `limits`, where it means unlimited. Unlimited (-1, null) comes out as null.
+ * a pool under `limits`, where it means unlimited, and for days, where it means for ever. Unlimited (-1, null) comes out
+ * as null. The texts are those of docs/configuration.md.
  */
 export const configSchema = settings({
   concurrency: settings({
@@ -158,8 +155,33 @@ export const configSchema = settings({
     executor: executorSchema.nullish(),
     branch_deployments: branchDeployments.nullish(),
   }).nullish(),
-  deployments: mapOf(text, deployment.nullish(), 'deployment names, each with its own runs block').nullish(),
+  deployments: mapOf(text, deployment.nullish(), 'deployment names, each with its own runs block')
+    .nullish()
+    .meta({
+      description: 'A full deployment with a `runs` block of its own.',
+      entry: 'DEPLOYMENT',
+    }),
+  retention_days: days('to keep them for ever').meta({
+    description: 'Runs that ended so many days ago are dropped. `null` keeps them for ever.',
+    leftOut: '30',
+  }),
+  branch_deployment_days: days('to never end them').meta({
+    description: 'A branch deployment without a run for so many days ends by itself. `null`: never.',
+    leftOut: '14',
+  }),
 });
+
+/** Settings that are no limits; what is left out has its default in the database. */
+export type Settings = { retention_days?: number | null; branch_deployment_days?: number | null };
+
+/** The settings of a checked configuration that were written down. */
+export function settingsOf(config: Config): Settings {
+  const { retention_days, branch_deployment_days } = config;
+  return {
+    ...(retention_days === undefined ? {} : { retention_days }),
+    ...(branch_deployment_days === undefined ? {} : { branch_deployment_days }),
+  };
+}
 
 /** A checked configuration: what `parseConfig` returns and `limitsOf` takes. */
 export type Config = z.output<typeof configSchema>;

@@ -1,8 +1,9 @@
 /** The only file that opens pg and Kysely. */
 
-import { CompiledQuery, Kysely, PostgresDialect } from 'kysely';
+import { CompiledQuery, Kysely, PostgresDialect, type PostgresPool, type PostgresPoolClient } from 'kysely';
 import pg from 'pg';
 import { fromPg, InvalidInputError } from './errors.ts';
+import { checkSchema, defaultSchema, statementsFor } from './naming.ts';
 
 export type Rows = { rows: Record<string, unknown>[] };
 
@@ -11,6 +12,9 @@ export type Rows = { rows: Record<string, unknown>[] };
  * send an array as an array of Postgres. Errors of Lockkeeper's functions are thrown as their classes (errors.ts).
  */
 export type Executor = (text: string, values: unknown[]) => Promise<Rows>;
+
+/** An executor that takes several statements in one text when there are no values. */
+export type Query = (text: string, values?: unknown[]) => Promise<Rows>;
 
 /** A transaction or connection of the caller: of pg, of Kysely, of pg-boss (`executeSql`), or an executor itself. */
 export type ExecutorSource =
@@ -22,6 +26,8 @@ export type ExecutorSource =
 export type DatabaseOptions = {
   /** `postgres://user:password@host:port/database` */
   connectionString: string;
+  /** The schema of this Lockkeeper (`LOCKKEEPER_SCHEMA`), which has another beside it; `lockkeeper` if left out. */
+  schema?: string | undefined;
   /** Most connections of the pool; 10 if left out. */
   max?: number;
   /** What `pg_stat_activity` shows; `lockkeeper` if left out. */
@@ -31,10 +37,13 @@ export type DatabaseOptions = {
 };
 
 export type Database<Schema = unknown> = {
+  /** Sends what it is given: a statement that says `lockkeeper.runs` means the schema of that name. */
   pool: pg.Pool;
+  /** Says `lockkeeper` for the schema of this Lockkeeper, whatever that is called, as `execute` does. */
   db: Kysely<Schema>;
   /** One statement on any connection of the pool. */
   execute: Executor;
+  schema: string;
   connectionString: string;
   /** Waits for what is running, then closes every connection. */
   close(): Promise<void>;
@@ -59,6 +68,7 @@ const report = (error: Error) =>
 export function openDatabase<Schema = unknown>(options: DatabaseOptions): Database<Schema> {
   const { connectionString } = options;
   checkConnectionString(connectionString);
+  const schema = checkSchema(options.schema ?? defaultSchema);
   const pool = new pg.Pool({
     connectionString,
     max: options.max ?? 10,
@@ -68,7 +78,7 @@ export function openDatabase<Schema = unknown>(options: DatabaseOptions): Databa
       await client.query(`${setIsolation}; ${setJit}`);
     },
   });
-  const db = new Kysely<Schema>({ dialect: new PostgresDialect({ pool }) });
+  const db = new Kysely<Schema>({ dialect: new PostgresDialect({ pool: namedPool(pool, schema) }) });
   let closing: Promise<void> | undefined;
   pool.on('error', (error) => {
     if (!closing) (options.onError ?? report)(error);
@@ -77,7 +87,7 @@ export function openDatabase<Schema = unknown>(options: DatabaseOptions): Databa
     closing ??= pool.end();
     return closing;
   };
-  return { pool, db, execute: executor(pool), connectionString, close };
+  return { pool, db, execute: executor(pool, schema), schema, connectionString, close };
 }
 
 /** pg's own parser judges; its error is not passed on, since it may hold the address with the password. */
@@ -95,9 +105,16 @@ function checkConnectionString(connectionString: string): void {
   });
 }
 
-/** The executor of a transaction or connection; see `ExecutorSource`. */
-export function executor(source: ExecutorSource): Executor {
+/** The executor of a transaction or connection, see `ExecutorSource`, for the Lockkeeper of this schema. */
+export function executor(source: ExecutorSource, schema = defaultSchema): Executor {
   const run = rawExecutor(source);
+  const execute = withOurErrors(run);
+  const unchanged = unchangedBy.get(run);
+  if (unchanged) unchangedBy.set(execute, withOurErrors(unchanged));
+  return named(execute, schema);
+}
+
+function withOurErrors(run: Executor): Executor {
   return async (text, values) => {
     try {
       return await run(text, values);
@@ -105,6 +122,39 @@ export function executor(source: ExecutorSource): Executor {
       throw fromPg(error);
     }
   };
+}
+
+/** For an executor that changes names: what sends the same statements as they are written. */
+const unchangedBy = new WeakMap<Executor, Executor>();
+
+/** The same executor for statements that are not ours, pg-boss's: no name in them is changed. */
+export const asWritten = <E extends Executor>(execute: E): E => (unchangedBy.get(execute) as E) ?? execute;
+
+/** Makes the statements that it sends say this schema; see naming.ts. */
+function named<E extends Executor>(send: E, schema: string): E {
+  const rename = statementsFor(schema);
+  if (!rename) return send;
+  const execute = ((text, values) => send(rename(text), values)) as E;
+  unchangedBy.set(execute, asWritten(send));
+  return execute;
+}
+
+/** The pool as Kysely needs it. */
+function namedPool(pool: PostgresPool, schema: string): PostgresPool {
+  const rename = statementsFor(schema);
+  if (!rename) return pool;
+  const { Client, options } = pool;
+  const connect = async (): Promise<PostgresPoolClient> => {
+    const client = await pool.connect();
+    const query = (text: unknown, values: unknown[]) =>
+      client.query((typeof text === 'string' ? rename(text) : text) as string, values);
+    return {
+      query: query as PostgresPoolClient['query'],
+      release: (destroy) => client.release(destroy),
+      ...(client.processID === undefined ? {} : { processID: client.processID }),
+    };
+  };
+  return { ...(Client ? { Client } : {}), options, connect, end: () => pool.end() };
 }
 
 function rawExecutor(source: ExecutorSource): Executor {
@@ -117,7 +167,8 @@ function rawExecutor(source: ExecutorSource): Executor {
 
 /** The `db` option of pg-boss's calls, so that they join the transaction of this executor. */
 export function pgBossDb(execute: Executor): { executeSql(text: string, values?: unknown[]): Promise<Rows> } {
-  return { executeSql: (text, values) => execute(text, values ?? []) };
+  const send = asWritten(execute);
+  return { executeSql: (text, values) => send(text, values ?? []) };
 }
 
 /**
@@ -125,14 +176,15 @@ export function pgBossDb(execute: Executor): { executeSql(text: string, values?:
  * takes several statements in one text when there are no values.
  */
 export async function transaction<T>(
-  database: Pick<Database, 'pool'>,
-  work: (query: (text: string, values?: unknown[]) => Promise<Rows>) => Promise<T>,
+  database: Pick<Database, 'pool' | 'schema'>,
+  work: (query: Query) => Promise<T>,
 ): Promise<T> {
   const client = await database.pool.connect();
   let broken: Error | undefined;
   try {
     await client.query('begin isolation level read committed');
-    const result = await work((text, values) => client.query(text, values));
+    const query: Query = (text, values) => client.query(text, values);
+    const result = await work(named(query, database.schema));
     await client.query('commit');
     return result;
   } catch (error) {

@@ -16,7 +16,16 @@ export {
   type OutputsOf,
   type StepOptions,
 } from './jobs.ts';
-export type { DeploymentKind, KeyState, LimitChange, LimitState } from './limits/apply.ts';
+export type { Accepts } from './leases.ts';
+export type {
+  DeploymentKind,
+  KeyState,
+  LimitChange,
+  LimitState,
+  PlannedChange,
+  PlannedLimit,
+} from './limits/apply.ts';
+export type { Limits, OwnLimit, PauseMatch, Reasoned } from './limits/limits.ts';
 export {
   createLockkeeper,
   Lockkeeper,
@@ -24,7 +33,7 @@ export {
   migrateDatabase,
   type Working,
 } from './lockkeeper.ts';
-export type { RunResult, RunState, Submitted } from './runs.ts';
+export type { Retried, RunResult, RunState, Submitted } from './runs.ts';
 export { ProblemsError, type Submission, type SubmitOptions } from './schema.ts';
 export type { Holder, Reason } from './slots.ts';
 export { type AbortReason, AttemptAborted } from './worker/held.ts';

@@ -1,4 +1,5 @@
 import type { z } from 'zod';
+import type { Executor } from './database.ts';
 import { definitionFrom, type JobDefinition } from './jobs/definition.ts';
 import { checkJob, checkStep, plainExecutor, plainStep } from './jobs/options.ts';
 import type {
@@ -177,4 +178,14 @@ export function jobFromDefinition(
  */
 export function definitionOf(job: AnyJob): JobDefinition {
   return definitionFrom(job.name, job.plain);
+}
+
+/**
+ * Registers a job in the version that this process has, so that any client can submit it.
+ * @throws {ProblemsError | InvalidInputError} if the job cannot be registered.
+ */
+export async function register(execute: Executor, job: AnyJob): Promise<{ job: string; version: string }> {
+  const definition = definitionOf(job);
+  await execute('select lockkeeper.register($1)', [JSON.stringify(definition)]);
+  return { job: definition.job, version: definition.version };
 }

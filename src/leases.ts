@@ -7,8 +7,14 @@ import type { Executor } from './database.ts';
 import type { Claimed, Ending } from './steps.ts';
 import { claimedOf, itemOf } from './steps.ts';
 
-/** A job in the version that a worker knows. */
-export type JobVersion = { job: string; version: string };
+/**
+ * Which versions of a job a worker accepts: `same` are those with the same steps and edges as its own, `exact` its own
+ * alone, `any` all.
+ */
+export type Accepts = 'same' | 'exact' | 'any';
+
+/** A job in the version that a worker knows, and what else of that job it accepts (`same` if left out). */
+export type JobVersion = { job: string; version: string; accepts?: Accepts | undefined };
 
 export type LeaseOptions = {
   /** The worker's name, for people. */
@@ -60,8 +66,14 @@ export class Lease {
       leaseMs,
     ]);
     const lease = new Lease(execute, String(rows[0]?.id));
-    for (const chunk of chunks.slice(1)) {
-      await execute('select lockkeeper.serve($1, $2)', [lease.id, JSON.stringify(chunk)]);
+    // Once more than there are chunks: of accepted versions there may be more than one call takes.
+    let more = true;
+    for (let i = 1; i < chunks.length || more; i += 1) {
+      const served = await execute('select lockkeeper.serve($1, $2) as more', [
+        lease.id,
+        JSON.stringify(chunks[i] ?? []),
+      ]);
+      more = served.rows[0]?.more === true;
     }
     return lease;
   }

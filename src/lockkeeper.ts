@@ -4,20 +4,22 @@ import pino from 'pino';
 import { Coordinator } from './coordinator/coordinator.ts';
 import { type Database, type ExecutorSource, executor, openDatabase, transaction } from './database.ts';
 import { InvalidInputError } from './errors.ts';
-import { type AnyJob, definitionOf, type InputOf, type Job, type Logger, type OutputsOf } from './jobs.ts';
-import {
-  addDeployment,
-  applyConfig,
-  type DeploymentKind,
-  type KeyState,
-  type LimitChange,
-  type LimitState,
-  listKeys,
-  listLimits,
-} from './limits/apply.ts';
-import { type Migrated, migrate } from './migrate.ts';
+import { type AnyJob, type InputOf, type Job, type Logger, type OutputsOf, register } from './jobs.ts';
+import { addDeployment, type DeploymentKind, deleteDeployment, type LimitChange } from './limits/apply.ts';
+import { Limits } from './limits/limits.ts';
+import { type Migrated, type MigrateOptions, migrate } from './migrate.ts';
 import { openQueue, type Queue, type QueueSettings, queueSchema } from './queue/boss.ts';
-import { cancelRuns, Results, type RunResult, type RunState, type Submitted, submitRuns } from './runs.ts';
+import {
+  cancelRuns,
+  Results,
+  type Retried,
+  type RunResult,
+  type RunState,
+  retryRuns,
+  type Submitted,
+  setPriority,
+  submitRuns,
+} from './runs.ts';
 import { parseSubmission, type Submission, type SubmitOptions, submissionOf } from './schema.ts';
 import { type Reason, why } from './slots.ts';
 import { loop, Wakes } from './wake.ts';
@@ -28,6 +30,8 @@ export type LockkeeperOptions = {
   connectionString: string;
   /** The jobs that this process can run. A process that only submits needs none. */
   jobs?: readonly AnyJob[] | undefined;
+  /** The schema of this Lockkeeper (`LOCKKEEPER_SCHEMA`), beside which `…_data` holds its state; `lockkeeper` if left out. */
+  schema?: string | undefined;
   /** The schema of pg-boss (`PGBOSS_SCHEMA`); `pgboss` if left out. */
   pgBossSchema?: string | undefined;
   /** Most connections of the pool; 10 if left out. A worker has two more of its own. */
@@ -50,6 +54,7 @@ export async function createLockkeeper(options: LockkeeperOptions): Promise<Lock
   const log = options.log ?? pino({ level: process.env.LOG_LEVEL ?? 'info' });
   const database = openDatabase({
     connectionString: options.connectionString,
+    schema: options.schema,
     ...(options.maxConnections === undefined ? {} : { max: options.maxConnections }),
     onError: (error) => log.warn({ err: error }, 'a database connection was lost'),
   });
@@ -68,25 +73,24 @@ export async function createLockkeeper(options: LockkeeperOptions): Promise<Lock
 }
 
 /** Brings a database to this release, pg-boss's schema too; any number of processes may call it at once. */
-export async function migrateDatabase(options: {
-  connectionString: string;
-  pgBossSchema?: string | undefined;
-  /** Also upgrade an older pg-boss that is there. */
-  upgradePgBoss?: boolean | undefined;
-  /** Only say what would be done. */
-  dryRun?: boolean | undefined;
-}): Promise<Migrated> {
-  const database = openDatabase({ connectionString: options.connectionString, max: 3 });
+export async function migrateDatabase(options: MigrateDatabaseOptions): Promise<Migrated> {
+  const { connectionString, schema, pgBossSchema, upgradePgBoss, ...others } = options;
+  const database = openDatabase({ connectionString, schema, max: 3 });
   try {
-    const settings = { schema: options.pgBossSchema, upgrade: options.upgradePgBoss };
-    return await migrate(database, {
-      alsoMigrate: [queueSchema(database, settings)],
-      ...(options.dryRun === undefined ? {} : { dryRun: options.dryRun }),
-    });
+    const settings = { schema: pgBossSchema, upgrade: upgradePgBoss };
+    return await migrate(database, { ...others, alsoMigrate: [queueSchema(database, settings)] });
   } finally {
     await database.close();
   }
 }
+
+export type MigrateDatabaseOptions = Pick<MigrateOptions, 'dryRun' | 'again' | 'onProgress'> & {
+  connectionString: string;
+  schema?: string | undefined;
+  pgBossSchema?: string | undefined;
+  /** Also upgrade an older pg-boss that is there. */
+  upgradePgBoss?: boolean | undefined;
+};
 
 type Parts = {
   database: Database;
@@ -105,6 +109,8 @@ export class Lockkeeper {
   readonly #closing = new AbortController();
   #looking: Working | undefined;
   readonly #local = new Set<() => void>();
+  /** The limits: list, apply, plan; set, override and pause them while things run. */
+  readonly limits: Limits;
 
   /** Use `createLockkeeper`. */
   constructor(parts: Parts) {
@@ -112,6 +118,7 @@ export class Lockkeeper {
     this.#jobs = new Map(parts.jobs.map((job) => [job.name, job]));
     if (this.#jobs.size < parts.jobs.length) throw new InvalidInputError('Two jobs have the same name.', {});
     this.#results = new Results(parts.database.execute);
+    this.limits = new Limits(parts.database.execute, () => this.#progress());
     this.#wakes = new Wakes(parts.database, (error) =>
       parts.log.warn({ err: error }, 'a wake could not be sent or heard; ticks go on without'),
     );
@@ -147,7 +154,7 @@ export class Lockkeeper {
     const checked = submissions.map((each) => parseSubmission(each));
     for (const { job, input } of checked) await this.#jobs.get(job)?.parseInput(input);
     const { database, queue } = this.#parts;
-    if (within) return submitRuns(queue, executor(within), checked);
+    if (within) return submitRuns(queue, executor(within, database.schema), checked);
     const submitted = await transaction(database, (query) => submitRuns(queue, executor(query), checked));
     this.#progress();
     return submitted;
@@ -168,24 +175,11 @@ export class Lockkeeper {
     runId: string,
     options: { signal?: AbortSignal } = {},
   ): Promise<Omit<RunResult, 'outputs'> & { outputs: Partial<Outputs> }> {
-    const { rows } = await this.#parts.database.execute('select from lockkeeper.runs where run_id = $1', [
-      runId,
-    ]);
-    if (rows.length === 0)
-      throw new InvalidInputError(`There is no run ${runId}.`, {
-        hint: 'Give the run id that submit answered.',
-      });
-    const ended = this.#results.of(runId);
     this.#looking ??= this.#started(this.#lookForResults());
-    for (const wake of this.#local) wake();
     const stopped = AbortSignal.any([this.#closing.signal, ...(options.signal ? [options.signal] : [])]);
-    const aborted = new Promise<never>((_, reject) => {
-      if (stopped.aborted) reject(stopped.reason);
-      stopped.addEventListener('abort', () => reject(stopped.reason), { once: true });
-    });
-    return (await Promise.race([ended, aborted])) as Omit<RunResult, 'outputs'> & {
-      outputs: Partial<Outputs>;
-    };
+    const ended = this.#results.waitFor(runId, stopped);
+    for (const wake of this.#local) wake();
+    return (await ended) as Omit<RunResult, 'outputs'> & { outputs: Partial<Outputs> };
   }
 
   #lookForResults() {
@@ -209,32 +203,46 @@ export class Lockkeeper {
     return why(this.#parts.database.execute, runId, step);
   }
 
+  /**
+   * Makes a new run of one that failed or was canceled: steps that succeeded keep their outputs, the others run again.
+   * `newRunId` is null, and `state` says why, for a run that cannot be tried again.
+   */
+  async retry(runId: string): Promise<Retried> {
+    const [retried] = await retryRuns(this.#parts.database.execute, [runId]);
+    this.#progress();
+    return retried as Retried;
+  }
+
+  /** Gives a queued run another priority; answers its state: one that is not queued any more keeps its priority. */
+  async setPriority(runId: string, priority: number): Promise<RunState | 'unknown'> {
+    const states = await setPriority(this.#parts.database.execute, [runId], priority);
+    this.#progress();
+    return states.get(runId) ?? 'unknown';
+  }
+
   /** Registers the jobs of this process, so that others can submit them. A worker does it when it starts. */
   async register(): Promise<void> {
-    for (const job of this.#jobs.values()) {
-      await this.#parts.database.execute('select lockkeeper.register($1)', [
-        JSON.stringify(definitionOf(job)),
-      ]);
-    }
+    for (const job of this.#jobs.values()) await register(this.#parts.database.execute, job);
   }
 
-  /** Replaces the whole configuration; an object in the shape of `lockkeeper.yaml`. Answers what changed. */
-  async applyConfig(config: unknown): Promise<LimitChange[]> {
-    const changes = await applyConfig(this.#parts.database.execute, config);
-    this.#progress();
-    return changes;
+  /** `limits.apply`: replaces the whole configuration. Answers what changed. */
+  applyConfig(config: unknown): Promise<LimitChange[]> {
+    return this.limits.apply(config);
   }
 
-  limits(): Promise<LimitState[]> {
-    return listLimits(this.#parts.database.execute);
-  }
-
-  keys(): Promise<KeyState[]> {
-    return listKeys(this.#parts.database.execute);
-  }
-
+  /** Adds a deployment; repeated, it changes nothing. */
   addDeployment(name: string, kind: DeploymentKind): Promise<void> {
     return addDeployment(this.#parts.database.execute, name, kind);
+  }
+
+  /**
+   * Ends a deployment: it takes no submissions any more. What becomes of its queued runs: `refuse` to delete it while
+   * it has live runs (if left out), `cancel` them, or `keep` them, and they still run. Answers how many were canceled.
+   */
+  async deleteDeployment(name: string, queued: 'refuse' | 'cancel' | 'keep' = 'refuse'): Promise<number> {
+    const canceled = await deleteDeployment(this.#parts.database.execute, name, queued);
+    this.#progress();
+    return canceled;
   }
 
   /** Starts a coordinator and a worker in this process. */

@@ -8,17 +8,13 @@ import { createHash } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { type Database, type Rows, transaction } from './database.ts';
+import { asWritten, type Database, type Query, transaction } from './database.ts';
 import { SchemaError } from './errors.ts';
+import { dataSchemaOf, lockNumber, sourceFor } from './naming.ts';
 
-/**
- * The first of Lockkeeper's 64-bit advisory lock numbers. Keys use +0 … +2047, configuration +4096, admission +4097,
- * migration +4098.
- */
-export const advisoryLockBase = 5505019530000000000n;
-export const configurationLock = advisoryLockBase + 4096n;
-export const admissionLock = advisoryLockBase + 4097n;
-export const migrationLock = advisoryLockBase + 4098n;
+/** Numbers of advisory locks. */
+export const configurationLock = 4_096;
+export const migrationLock = 4_098;
 
 /** The package's own SQL; the same place seen from src and from dist. */
 export const sqlFolder = fileURLToPath(new URL('../sql', import.meta.url));
@@ -33,11 +29,15 @@ export type OtherSchema = {
 
 export type MigrateOptions = {
   /** Only say what would be done. */
-  dryRun?: boolean;
+  dryRun?: boolean | undefined;
+  /** Put functions and views in place even if those of this release were: somebody may have changed them. */
+  again?: boolean | undefined;
   /** Other schemas, in order, before ours: pg-boss's. */
   alsoMigrate?: OtherSchema[];
   /** Where `tables/` and `code/` are; the package's own if left out. */
   folder?: string;
+  /** Told before each part of the work: `done` parts of `of` are. */
+  onProgress?: ((part: string, done: number, of: number) => void) | undefined;
 };
 
 export type Migrated = {
@@ -58,44 +58,76 @@ type Present = {
   codeHash: string;
   applied: Map<number, { name: string; hash: string }>;
 };
-type Query = (text: string, values?: unknown[]) => Promise<Rows>;
+type MigratedDatabase = Pick<Database, 'pool' | 'execute' | 'schema'>;
 
-/** Migrates the database; see the head of this file. Throws SchemaError when the schema is newer than this code. */
-export async function migrate(
-  database: Pick<Database, 'pool'>,
-  options: MigrateOptions = {},
-): Promise<Migrated> {
+/**
+ * Migrates the schema of this database; see the head of this file.
+ * @throws {SchemaError} when it is newer than this code, or holds what is not Lockkeeper's.
+ */
+export async function migrate(database: MigratedDatabase, options: MigrateOptions = {}): Promise<Migrated> {
+  const { schema } = database;
   const others = options.alsoMigrate ?? [];
   const target = await readTarget(options.folder ?? sqlFolder, others);
-  const query: Query = (text, values) => database.pool.query(text, values);
-  const seen = compare(target, await readPresent(query));
+  const seen = compare(target, await readPresent(queryOf(database), schema), options.again);
   if (!seen.changed || options.dryRun) return seen;
   return transaction(database, async (within) => {
     await within(`set local lock_timeout = 0; set local statement_timeout = 0;
       set local idle_in_transaction_session_timeout = 0; set local client_min_messages = warning;
       set local search_path = pg_catalog`);
-    await within(`select pg_advisory_xact_lock(${migrationLock})`);
-    const plan = compare(target, await readPresent(within));
-    if (plan.changed) await bring(within, target, plan, others);
+    await within('select pg_advisory_xact_lock($1)', [lockNumber(schema, migrationLock)]);
+    const plan = compare(target, await readPresent(within, schema), options.again);
+    if (plan.changed) {
+      const { onProgress = () => {} } = options;
+      await bring({ query: within, schema, target, plan, others, onProgress });
+    }
     return plan;
   });
 }
 
 /** The number of the last migration that this database has had; 0 when it has none. */
-export async function schemaVersion(database: Pick<Database, 'pool'>): Promise<number> {
-  return (await readPresent((text, values) => database.pool.query(text, values))).tables;
+export async function schemaVersion(database: MigratedDatabase): Promise<number> {
+  return (await readPresent(queryOf(database), database.schema)).tables;
 }
 
-async function bring(query: Query, target: Target, plan: Migrated, others: OtherSchema[]): Promise<void> {
-  for (const other of others) await other.migrate();
-  await query(`select pg_advisory_xact_lock(${configurationLock})`);
-  await runFile(query, await readSqlFile(`${sqlFolder}/migrations.sql`));
+function queryOf({ execute }: MigratedDatabase): Query {
+  return (text, values = []) => execute(text, values);
+}
+
+type Bringing = {
+  query: Query;
+  schema: string;
+  target: Target;
+  plan: Migrated;
+  others: OtherSchema[];
+  onProgress: NonNullable<MigrateOptions['onProgress']>;
+};
+
+async function bring({ query, schema, target, plan, others, onProgress }: Bringing): Promise<void> {
+  const tables = target.tables.filter((table) => table.number > plan.from);
+  const parts = [
+    ...others.map(({ version }) => version),
+    ...[...tables, ...target.code].map(({ name }) => name),
+  ];
+  let done = 0;
+  const next = () => onProgress(parts[done] ?? '', done++, parts.length);
+  for (const other of others) {
+    next();
+    await other.migrate();
+  }
+  await query('select pg_advisory_xact_lock($1)', [lockNumber(schema, configurationLock)]);
+  await runFile(query, schema, await readSqlFile(`${sqlFolder}/migrations.sql`));
+  const { rows } = await query('select lockkeeper_data.grants()::text as grants');
   await query('select lockkeeper_data.drop_code()');
-  for (const file of target.tables.filter((table) => table.number > plan.from)) {
-    await runFile(query, file);
+  for (const file of tables) {
+    next();
+    await runFile(query, schema, file);
     await query('select lockkeeper_data.record_migration($1, $2, $3)', [file.number, file.name, file.hash]);
   }
-  for (const file of target.code) await runFile(query, file);
+  for (const file of target.code) {
+    next();
+    await runFile(query, schema, file);
+  }
+  await query('select lockkeeper_data.grant_again($1)', [rows[0]?.grants]);
   await query('select lockkeeper_data.record_schema_version($1, $2, $3)', [
     target.version,
     target.release,
@@ -103,7 +135,17 @@ async function bring(query: Query, target: Target, plan: Migrated, others: Other
   ]);
 }
 
-function compare(target: Target, present: Present): Migrated {
+/**
+ * Makes what this release makes under another schema, within a transaction that the caller rolls back: to compare with.
+ * @throws {SchemaError}
+ */
+export async function makeCopy(query: Query, schema: string): Promise<void> {
+  const { tables, code } = await readTarget(sqlFolder, []);
+  const own = await readSqlFile(`${sqlFolder}/migrations.sql`);
+  for (const file of [own, ...tables, ...code]) await runFile(query, schema, file);
+}
+
+function compare(target: Target, present: Present, again = false): Migrated {
   const known = `this Lockkeeper (release ${target.release})`;
   if (present.tables > target.version || isNewer(present.release, target.release)) {
     throw new SchemaError(
@@ -123,7 +165,7 @@ function compare(target: Target, present: Present): Migrated {
     }
   }
   const applied = target.tables.filter((file) => file.number > present.tables).map((file) => file.name);
-  const changed = applied.length > 0 || present.codeHash !== target.codeHash;
+  const changed = again || applied.length > 0 || present.codeHash !== target.codeHash;
   return { from: present.tables, to: target.version, changed, applied };
 }
 
@@ -131,13 +173,19 @@ function isNewer(release: string, than: string): boolean {
   return release.localeCompare(than, 'en', { numeric: true }) > 0;
 }
 
-async function readPresent(query: Query): Promise<Present> {
+async function readPresent(query: Query, schema: string): Promise<Present> {
   const none = { tables: 0, release: '', codeHash: '', applied: new Map() };
   // Not to_regclass: it answers from a cache that may be older than the lock we have just waited for.
-  const exists = await query(`select exists (
-    select from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-    where n.nspname = 'lockkeeper_data' and c.relname = 'schema_version') as yes`);
-  if (!exists.rows[0]?.yes) return none;
+  const exists = await query(
+    `select exists (
+      select from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+      where n.nspname = $1 and c.relname = 'schema_version') as yes`,
+    [dataSchemaOf(schema)],
+  );
+  if (!exists.rows[0]?.yes) {
+    await refuseOccupied(query, schema);
+    return none;
+  }
   const { rows } = await query(`select v.tables, v.release, v.code_hash, m.version, m.name, m.hash
     from lockkeeper_data.schema_version v left join lockkeeper_data.migrations m on true`);
   const first = rows[0];
@@ -151,6 +199,26 @@ async function readPresent(query: Query): Promise<Present> {
     codeHash: String(first.code_hash),
     applied,
   };
+}
+
+/** Whatever is in our schemas is replaced, so before the first time nothing may be there. */
+async function refuseOccupied(query: Query, schema: string): Promise<void> {
+  const { rows } = await query(
+    `select n.nspname || '.' || o.name as name from (
+       select relnamespace as schema, relname as name from pg_catalog.pg_class
+       union all select pronamespace, proname from pg_catalog.pg_proc
+       union all select typnamespace, typname from pg_catalog.pg_type) o
+     join pg_catalog.pg_namespace n on n.oid = o.schema where n.nspname = any ($1)
+       -- Another process may have migrated since the look before this one.
+       and not exists (select from pg_catalog.pg_class c where c.relnamespace = to_regnamespace($2) and c.relname = 'schema_version')
+     order by 1 limit 1`,
+    [[schema, dataSchemaOf(schema)], dataSchemaOf(schema)],
+  );
+  if (!rows[0]) return;
+  throw new SchemaError(
+    `The schemas ${schema} and ${dataSchemaOf(schema)} must be empty before the first migration; ${rows[0].name} is there.`,
+    { hint: 'Set another schema in LOCKKEEPER_SCHEMA (the option `schema`), or drop what is there.' },
+  );
 }
 
 async function readTarget(folder: string, others: OtherSchema[]): Promise<Target> {
@@ -192,13 +260,14 @@ function hashOf(text: string): string {
 }
 
 /** An error in a file names the file and the line. */
-async function runFile(query: Query, file: SqlFile): Promise<void> {
-  if (!file.text.trim()) return;
+async function runFile(query: Query, schema: string, file: SqlFile): Promise<void> {
+  const text = sourceFor(schema, file.text);
+  if (!text.trim()) return;
   try {
-    await query(file.text);
+    await asWritten(query)(text);
   } catch (error) {
     const { message, position } = error as Error & { position?: string };
-    const line = position ? file.text.slice(0, Number(position)).split('\n').length : undefined;
+    const line = position ? text.slice(0, Number(position)).split('\n').length : undefined;
     throw new SchemaError(`${file.name}${line ? `:${line}` : ''}: ${message}`, { cause: error });
   }
 }

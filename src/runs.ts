@@ -1,6 +1,7 @@
 /** Runs: submitted, canceled, waited for. */
 
 import type { Executor } from './database.ts';
+import { InvalidInputError } from './errors.ts';
 import type { Queue } from './queue/boss.ts';
 import { type Submitted, submitTicketed } from './queue/tickets.ts';
 import type { Submission } from './schema.ts';
@@ -48,6 +49,29 @@ export async function cancelRuns(
   return states;
 }
 
+/** What a retry came to: the new run, or null and the state of one that cannot be tried again. */
+export type Retried = { runId: string; newRunId: string | null; state: RunState | 'unknown' };
+
+/** Makes new runs of failed or canceled ones, which run what had not succeeded; see the SQL function. */
+export async function retryRuns(execute: Executor, runIds: readonly string[]): Promise<Retried[]> {
+  const { rows } = await execute('select * from lockkeeper.retry($1)', [runIds]);
+  return rows.map(({ run_id, new_run_id, state }) => ({
+    runId: String(run_id),
+    newRunId: new_run_id === null ? null : String(new_run_id),
+    state: state as Retried['state'],
+  }));
+}
+
+/** Gives queued runs another priority; answers the state that each is in. */
+export async function setPriority(
+  execute: Executor,
+  runIds: readonly string[],
+  priority: number,
+): Promise<Map<string, RunState | 'unknown'>> {
+  const { rows } = await execute('select * from lockkeeper.set_priority($1, $2)', [runIds, priority]);
+  return new Map(rows.map(({ run_id, state }) => [String(run_id), state as RunState | 'unknown']));
+}
+
 /** The end of a run: its state, and the outputs of the steps that succeeded, or the errors of those that failed. */
 export type RunResult = {
   runId: string;
@@ -64,7 +88,7 @@ export async function resultsOf(execute: Executor, runIds: readonly string[]): P
                  where s.run_id = r.run_id and s.state = 'succeeded'), '{}') as outputs,
        coalesce((select jsonb_object_agg(s.step, s.error) from lockkeeper.steps s
                  where s.run_id = r.run_id and s.state = 'failed'), '{}') as errors
-     from lockkeeper.runs r where r.run_id = any ($1) and r.state in ('succeeded', 'failed', 'canceled')`,
+     from lockkeeper.runs r where r.run_id = any ($1) and r.state in ('succeeded', 'failed', 'canceled') order by r.run_id`,
     [runIds],
   );
   return rows.map((row) => ({
@@ -91,7 +115,24 @@ export class Results {
     return this.#waiting.size;
   }
 
-  /** The result of a run, once a look finds that it has ended. */
+  /**
+   * The result of a run, once a look finds that it has ended; rejects when `stopped` is aborted before.
+   * @throws {InvalidInputError} when there is no such run.
+   */
+  async waitFor(runId: string, stopped: AbortSignal): Promise<RunResult> {
+    const { rows } = await this.#execute('select from lockkeeper.runs where run_id = $1', [runId]);
+    if (rows.length === 0)
+      throw new InvalidInputError(`There is no run ${runId}.`, {
+        hint: 'Give the run id that submit answered.',
+      });
+    const aborted = new Promise<never>((_, reject) => {
+      if (stopped.aborted) reject(stopped.reason);
+      stopped.addEventListener('abort', () => reject(stopped.reason), { once: true });
+    });
+    return Promise.race([this.of(runId), aborted]);
+  }
+
+  /** The result of a run that exists, once a look finds that it has ended. */
   of(runId: string): Promise<RunResult> {
     const known = this.#waiting.get(runId);
     if (known) return known.promise;

@@ -1,5 +1,15 @@
 import type { z } from 'zod';
-import { block, integer, mapOf, name, priority, tagKey, tagValue } from './schema/fields.ts';
+import {
+  block,
+  integer,
+  mapOf,
+  milliseconds,
+  moment,
+  name,
+  priority,
+  tagKey,
+  tagValue,
+} from './schema/fields.ts';
 import { ProblemsError, problemsOf } from './schema/problems.ts';
 import { storable } from './schema/storable.ts';
 
@@ -26,6 +36,8 @@ export const submissionSchema = block({
   priority: priority.nullish(),
   /** Where the run belongs; it must exist. */
   deployment: name.nullish(),
+  /** Instead of `deployment`: a branch deployment by this name, which is made if it is missing. */
+  branch: name.max(200, { error: 'is longer than 200 characters' }).nullish(),
   /** Idempotency: of all submissions with the same key only the first makes a run. */
   key: name.nullish(),
   /** At most so many steps of this run at once; replaces `max_concurrent` of the job and of the configuration. */
@@ -34,6 +46,15 @@ export const submissionSchema = block({
     undefined,
     '. With 0 the run could never end: leave it out for no setting of its own',
   ).nullish(),
+  /** The run asks for nothing before this time. */
+  start_at: moment.nullish(),
+  /** The run fails if it is not admitted within so many milliseconds, counted from `start_at` if there is one. */
+  queue_timeout_ms: milliseconds.nullish(),
+  /** The run fails if it has not ended so many milliseconds after its admission; what runs of it ends then. */
+  timeout_ms: milliseconds.nullish(),
+}).refine(({ branch, deployment }) => typeof branch !== 'string' || typeof deployment !== 'string', {
+  path: ['branch'],
+  error: 'is given beside `deployment`; a branch is a deployment: give its name as `branch` alone',
 });
 
 /** A checked submission. */
@@ -47,10 +68,18 @@ export type SubmitOptions = {
   priority?: number | undefined;
   /** Must exist. Default: `default`. */
   deployment?: string | undefined;
+  /** Instead of `deployment`: a branch deployment by this name, which is made if it is missing. */
+  branch?: string | undefined;
   /** Idempotency: of all submissions with the same key only the first makes a run. */
   key?: string | undefined;
   /** At most so many steps of this run at once, 1 or more; replaces `max_concurrent` of job and configuration. */
   maxConcurrent?: number | undefined;
+  /** The run asks for nothing before this time; a text is ISO 8601 with a zone. */
+  startAt?: Date | string | undefined;
+  /** Milliseconds in which it must be admitted, from `startAt` or its submission on; else the run fails. */
+  queueTimeoutMs?: number | undefined;
+  /** Milliseconds in which it must end, from its admission on; then what runs of it ends, and the run fails. */
+  timeoutMs?: number | undefined;
 };
 
 /**

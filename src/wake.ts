@@ -11,9 +11,6 @@ export const monotonicMs = (): number => performance.now();
 /** The wall clock, in milliseconds of the epoch: for people and for pg-boss, never for a decision of ours. */
 export const wallClockMs = (): number => Date.now();
 
-/** The channel of our hints. */
-export const wakeChannel = 'lockkeeper';
-
 /** A process sends at most one hint in so many milliseconds. */
 const hintEveryMs = 5;
 
@@ -82,16 +79,18 @@ export function loop(options: LoopOptions): Loop {
   };
 }
 
-/** Hints between processes, through Postgres: sent after a commit, without payload, and never a promise. */
+type WakesDatabase = Pick<Database, 'execute' | 'connectionString' | 'schema'>;
+
+/** Hints between processes of one schema, on the channel of its name, through Postgres: sent after a commit, without payload, and never a promise. */
 export class Wakes {
-  readonly #database: Pick<Database, 'execute' | 'connectionString'>;
+  readonly #database: WakesDatabase;
   readonly #listeners = new Set<() => void>();
   readonly #onError: (error: Error) => void;
   #listening: { close(): Promise<void> } | undefined;
   #sending: Promise<void> | undefined;
   #again = false;
 
-  constructor(database: Pick<Database, 'execute' | 'connectionString'>, onError: (error: Error) => void) {
+  constructor(database: WakesDatabase, onError: (error: Error) => void) {
     this.#database = database;
     this.#onError = onError;
   }
@@ -100,7 +99,7 @@ export class Wakes {
   on(listener: () => void): () => void {
     this.#listening ??= listen({
       connectionString: this.#database.connectionString,
-      channel: wakeChannel,
+      channel: this.#database.schema,
       onNotify: () => {
         for (const each of this.#listeners) each();
       },
@@ -123,7 +122,8 @@ export class Wakes {
   async #sendAll(): Promise<void> {
     do {
       this.#again = false;
-      await this.#database.execute('select pg_notify($1, $2)', [wakeChannel, '']).catch(this.#onError);
+      const { execute, schema } = this.#database;
+      await execute('select pg_notify($1, $2)', [schema, '']).catch(this.#onError);
       await delay(hintEveryMs);
     } while (this.#again);
     this.#sending = undefined;

@@ -125,7 +125,7 @@ describe('unknown settings', () => {
 
   test('where nothing is near, the allowed names are listed', () => {
     expect(problems(() => parseConfig({ flavour: 1 }))).toEqual([
-      'flavour: no such setting. Allowed here: concurrency, deployments',
+      'flavour: no such setting. Allowed here: concurrency, deployments, retention_days, branch_deployment_days',
     ]);
   });
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { ConfigError, checkDeployments, parseConfig, readConfig } from '../src/config.ts';
+import { ConfigError, checkDeployments, parseConfig, readConfig, settingsOf } from '../src/config.ts';
 import { InvalidInputError } from '../src/errors.ts';
 
 /** The problems of the error that the call throws, as `field: message`. */
@@ -145,7 +145,7 @@ describe('all problems are told at once', () => {
     );
     expect(() => parseConfig({ a: 1 })).toThrow(/^The configuration: a: no such setting/);
     expect(problems(() => parseConfig([]))).toEqual([
-      'the configuration: [] is not allowed; allowed: an object with concurrency, deployments',
+      'the configuration: [] is not allowed; allowed: an object with concurrency, deployments, retention_days, branch_deployment_days',
     ]);
   });
 });
@@ -173,5 +173,19 @@ describe('deployments', () => {
     const config = parseConfig({ deployments: { 'pr-1': {}, other: null, staging: { runs: null } } });
     expect(() => checkDeployments(config, { deployments: existing })).not.toThrow();
     expect(() => checkDeployments(parseConfig({}), { deployments: {} })).not.toThrow();
+  });
+});
+
+describe('days', () => {
+  test('what is left out is not said, and null is', () => {
+    expect(settingsOf(readConfig(''))).toEqual({});
+    const days = { retention_days: null, branch_deployment_days: 7 };
+    expect(settingsOf(parseConfig(days))).toEqual(days);
+  });
+
+  test.each([0, -1, 1.5, 36_501, '30'])('%j is refused', (value) => {
+    expect(problems(() => parseConfig({ retention_days: value }))).toEqual([
+      `retention_days: ${JSON.stringify(value)} is not allowed; allowed: an integer from 1 to 36500, or null to keep them for ever`,
+    ]);
   });
 });

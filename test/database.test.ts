@@ -1,6 +1,14 @@
 import pg from 'pg';
-import { describe, expect, test } from 'vitest';
-import { executor, listen, openDatabase, pgBossDb, transaction } from '../src/database.ts';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import {
+  asWritten,
+  type Executor,
+  executor,
+  listen,
+  openDatabase,
+  pgBossDb,
+  transaction,
+} from '../src/database.ts';
 import { ConflictError, InvalidInputError } from '../src/errors.ts';
 import { emptyDatabase } from './support/database.ts';
 
@@ -97,6 +105,55 @@ describe('transaction', () => {
     });
     await expect(failed).rejects.toThrow(ConflictError);
     expect(await count()).toBe('1');
+  });
+});
+
+describe('in another schema', () => {
+  const other = openDatabase({ connectionString: database.connectionString, schema: 'other' });
+  beforeAll(() =>
+    other.pool.query(`create schema other; create schema lockkeeper;
+      create view other.here as select 'other' as name; create view lockkeeper.here as select 'lockkeeper' as name`),
+  );
+  afterAll(() => other.close());
+  const here = 'select name from lockkeeper.here';
+  const nameFrom = async (execute: Executor) => (await execute(here, [])).rows[0]?.name;
+
+  test('statements of ours reach it, however executors are wrapped', async () => {
+    expect(other.schema).toBe('other');
+    expect(await nameFrom(other.execute)).toBe('other');
+    expect(await nameFrom(executor(other.execute))).toBe('other');
+    expect(await nameFrom(executor(other.execute, 'other'))).toBe('other');
+    expect(await transaction(other, (query) => nameFrom(executor(query)))).toBe('other');
+    expect(await transaction(other, (query) => nameFrom(query))).toBe('other');
+  });
+
+  test("pg-boss's statements are sent as they are", async () => {
+    const nameOf = (execute: Executor) =>
+      nameFrom((text, values) => pgBossDb(execute).executeSql(text, values));
+    expect(await nameOf(other.execute)).toBe('lockkeeper');
+    expect(await nameOf(executor(other.execute, 'other'))).toBe('lockkeeper');
+    expect(await transaction(other, (query) => nameOf(query))).toBe('lockkeeper');
+    expect(await transaction(other, (query) => nameOf(executor(executor(query))))).toBe('lockkeeper');
+    expect(await nameFrom(asWritten(other.execute))).toBe('lockkeeper');
+  });
+
+  test('errors have their classes, and several statements in one text are sent', async () => {
+    await expect(other.execute('select misuse()', [])).rejects.toThrow(ConflictError);
+    await expect(asWritten(executor(other.execute))('select misuse()', [])).rejects.toThrow(ConflictError);
+    await transaction(other, (query) => query(`${here}; ${here}`));
+  });
+
+  test('Kysely reads it, and gives its connections back', async () => {
+    for (let i = 0; i < 20; i += 1) {
+      await other.db.connection().execute(async (connection) => {
+        expect(await nameFrom(executor(connection))).toBe('other');
+      });
+    }
+    expect(other.pool.idleCount).toBe(other.pool.totalCount);
+  });
+
+  test('costs nothing where it is the usual one', () => {
+    expect(asWritten(database.execute)).toBe(database.execute);
   });
 });
 

@@ -1,5 +1,6 @@
 import { PgBoss } from 'pg-boss';
 import { afterAll, afterEach, expect, test } from 'vitest';
+import { applyConfig } from '../src/limits/apply.ts';
 import { openQueue, rejectedQueue, submitQueue, ticketQueue } from '../src/queue/boss.ts';
 import { hasSubmissions, intake, type Rejection } from '../src/queue/intake.ts';
 import { testDatabase } from './support/database.ts';
@@ -23,11 +24,12 @@ const rows = async (text: string, values: unknown[] = []) => (await database.exe
 await rows('select lockkeeper.register($1)', [
   JSON.stringify({ job: 'load', version: '1', steps: [{ name: 'only' }], limits: [] }),
 ]);
-afterEach(async () => {
+const clear = async () => {
   const ids = await rows("select run_id from lockkeeper.runs where state = 'queued'");
   await rows('select lockkeeper.cancel($1)', [ids.map((row) => row.run_id)]);
-  for (const name of [submitQueue, rejectedQueue]) await client.deleteAllJobs(name);
-});
+  for (const name of [submitQueue, rejectedQueue, ticketQueue]) await client.deleteAllJobs(name);
+};
+afterEach(clear);
 
 const queuedRuns = async () =>
   Number((await rows("select count(*) as n from lockkeeper.runs where state = 'queued'"))[0]?.n);
@@ -38,6 +40,17 @@ const waiting = async () =>
     )[0]?.n,
   );
 const send = (data: unknown) => client.send(submitQueue, data as object);
+/** 99 good ones and this one in their middle; answers its id. */
+const sendWithOneBad = async (bad: object) => {
+  let id: string | null = null;
+  for (let i = 0; i < 100; i++) {
+    const sent = await send(i === 37 ? bad : { job: 'load', input: { i } });
+    if (i === 37) id = sent;
+  }
+  return id;
+};
+const take = async (all: number, bad: number) =>
+  expect(await intake(queue, database, 1_000)).toEqual({ submitted: all - bad, rejected: bad, more: false });
 const rejected = async () => {
   const jobs = await client.fetch<Rejection>(rejectedQueue, { batchSize: 100 });
   return jobs.map((job) => job.data);
@@ -58,6 +71,7 @@ test('an empty queue costs one statement', async () => {
   let statements = 0;
   const counted = {
     pool: database.pool,
+    schema: database.schema,
     execute: (text: string, values: unknown[]) => {
       statements += 1;
       return database.execute(text, values);
@@ -67,12 +81,61 @@ test('an empty queue costs one statement', async () => {
   expect(statements).toBe(1);
 });
 
-test('one bad submission among 99 goes to lockkeeper.rejected, and 98 run', async () => {
-  for (let i = 0; i < 99; i++) await send({ job: i === 37 ? 'nowhere' : 'load' });
-  expect(await intake(queue, database)).toEqual({ submitted: 98, rejected: 1, more: false });
-  expect(await queuedRuns()).toBe(98);
+test('one bad submission among 99 good ones goes to lockkeeper.rejected, and 99 run', async () => {
+  const id = await sendWithOneBad({ job: 'load', prio: 1 });
+  await take(100, 1);
+  expect(await queuedRuns()).toBe(99);
+  const tickets = await rows(`select count(*)::int as n from pgboss.job where name = '${ticketQueue}'`);
+  expect(tickets[0]?.n).toBe(99);
   expect(await waiting()).toBe(0);
-  expect(await rejected()).toMatchObject([{ submission: { job: 'nowhere' }, field: 'job' }]);
+  expect(await rejected()).toEqual([
+    {
+      submission: { job: 'load', prio: 1 },
+      field: 'prio',
+      error: expect.stringContaining('priority'),
+      submitted_id: id,
+      submitted_at: expect.stringMatching(/^\d{4}-\d\d-\d\dT/),
+    },
+  ]);
+});
+
+test('one that only the database refuses does not stop 99 either', async () => {
+  // A definition of limits after which a run with so many tags would need more than 64 keys.
+  const tags = Object.fromEntries(Array.from({ length: 70 }, (_, i) => [`t${i}`, 'x']));
+  const limits = Object.keys(tags).map((key) => ({ key, limit: 5 }));
+  await applyConfig(database.execute, { concurrency: { runs: { tag_concurrency_limits: limits } } });
+  const bad: [object, string | null, string][] = [
+    [{ job: 'nowhere' }, 'job', 'not registered'],
+    [{ job: 'load', tags }, null, '64'],
+    [{ job: 'load', key: 'k'.repeat(501) }, 'key', '500'],
+    [{ job: 'load', start_at: '2031-02-30T00:00:00Z' }, 'start_at', '2031-02-30'],
+  ];
+  for (const [submission, field, text] of bad) {
+    await sendWithOneBad(submission);
+    await take(100, 1);
+    expect(await queuedRuns()).toBe(99);
+    expect(await waiting()).toBe(0);
+    expect(await rejected()).toMatchObject([{ submission, field, error: expect.stringContaining(text) }]);
+    await clear();
+  }
+  await applyConfig(database.execute, {});
+});
+
+test('what no JSON of ours can hold, written to pg-boss in SQL, is rejected, and does not stop others', async () => {
+  const insert = (data: string) =>
+    rows(`insert into pgboss.job (name, data) values ('${submitQueue}', (${data})::jsonb) returning id`);
+  const deep = `repeat('[', 6000) || repeat(']', 6000)`;
+  const [first] = await insert(`'{"job": "load", "input": ' || ${deep} || '}'`);
+  await insert(deep);
+  await insert(`'{"job": "load", "input": 1e400}'`);
+  await send({ job: 'load' });
+  await take(4, 3);
+  expect([await queuedRuns(), await waiting()]).toEqual([1, 0]);
+  const found = await rejected();
+  expect(found.map(({ field }) => field).toSorted()).toEqual(['input', expect.any(String), 'the submission']);
+  // Too deep to be repeated: it stays in pg-boss's own job.
+  const tooDeep = found.find(({ submitted_id }) => submitted_id === first?.id);
+  expect(tooDeep).toMatchObject({ submission: null, error: expect.stringContaining(String(first?.id)) });
 });
 
 test('what is wrong is named, whether zod or the database finds it', async () => {
@@ -113,12 +176,4 @@ test('what is no fault of a submission fails the tick and leaves all submissions
   await rows('alter function lockkeeper.missing(jsonb, boolean) rename to submit');
   expect(await waiting()).toBe(2);
   expect(await intake(queue, database)).toEqual({ submitted: 2, rejected: 0, more: false });
-});
-
-test('a delayed submission waits for its time; pg-boss throttles', async () => {
-  await client.sendAfter(submitQueue, { job: 'load' }, {}, 3_600);
-  expect(await client.sendThrottled(submitQueue, { job: 'load' }, {}, 3_600)).not.toBeNull();
-  expect(await intake(queue, database)).toEqual({ submitted: 1, rejected: 0, more: false });
-  expect(await client.sendThrottled(submitQueue, { job: 'load' }, {}, 3_600)).toBeNull();
-  expect(await waiting()).toBe(1);
 });

@@ -1,12 +1,15 @@
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeEach, expect, test } from 'vitest';
+import pg from 'pg';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { type Database, openDatabase } from '../src/database.ts';
 import { SchemaError } from '../src/errors.ts';
+import { createLockkeeper, job, migrateDatabase } from '../src/index.ts';
 import { type MigrateOptions, migrate, schemaVersion } from '../src/migrate.ts';
 import { queueSchema } from '../src/queue/boss.ts';
 import { emptyDatabase } from './support/database.ts';
+import { keepingLog } from './support/log.ts';
 
 const database = await emptyDatabase();
 const folder = await mkdtemp(join(tmpdir(), 'lockkeeper-migrate-'));
@@ -117,6 +120,130 @@ test("a user's view on ours is never dropped: migrate fails and names it", async
   await expect(run()).rejects.toThrow(/replaced: view public\.mine depends on view lockkeeper\.sizes/);
   await database.execute('drop view public.mine', []);
   expect(await run()).toMatchObject({ changed: true });
+});
+
+test('what is not ours is never replaced: schemas that are not empty are refused before the first migration', async () => {
+  await database.execute('create schema lockkeeper', []);
+  await database.execute('create function lockkeeper.mine() returns int language sql return 1', []);
+  for (const dryRun of [true, false]) {
+    await expect(run({ dryRun })).rejects.toThrow(/must be empty .* lockkeeper\.mine is there/);
+  }
+  expect(await value('select lockkeeper.mine()')).toBe(1);
+  await database.execute('drop function lockkeeper.mine()', []);
+  expect(await run()).toMatchObject({ from: 0, changed: true });
+});
+
+describe('grants', () => {
+  const aclOf = (kind: 'pro' | 'rel', name: string) =>
+    value(
+      `select array(select case grantee when 0 then 'public' else grantee::regrole::text end || ' ' || privilege_type ||
+         case when is_grantable then ' *' else '' end from aclexplode(${kind}acl) where grantee <> ${kind}owner order by 1)
+       from pg_${kind === 'pro' ? 'proc' : 'class'} where ${kind}name = '${name}'`,
+    );
+  const roles = ['reader', 'a "strange" one'].map((role) => `lockkeeper test ${process.pid} ${role}`);
+  const [reader, strange] = roles.map((role) => pg.escapeIdentifier(role));
+  beforeAll(async () => {
+    await database.pool.query(`create role ${reader}; create role ${strange}`);
+  });
+  afterAll(async () => {
+    await database.pool.query(`drop owned by ${reader}, ${strange}; drop role ${reader}, ${strange}`);
+  });
+
+  test('on functions and views survive a replacement of the code, revoked ones too', async () => {
+    await run();
+    await database.pool.query(`grant execute on function lockkeeper.size() to ${reader} with grant option;
+      revoke execute on function lockkeeper.size() from public;
+      grant select, trigger on lockkeeper.sizes to ${strange};
+      grant select (size) on lockkeeper.sizes to ${reader}`);
+    await write(
+      'code/10_size.sql',
+      'create function lockkeeper.size(above int default 0) returns bigint language sql as $$ select count(*) from lockkeeper_data.first $$;',
+    );
+    await write(
+      'code/70_views.sql',
+      'create view lockkeeper.sizes as select lockkeeper.size() as size, 1 as one; create view lockkeeper.more as select 1 as one;',
+    );
+    expect(await run()).toMatchObject({ changed: true });
+    expect(await aclOf('pro', 'size')).toEqual([`${reader} EXECUTE *`]);
+    expect(await aclOf('rel', 'sizes')).toEqual([`${strange} SELECT`, `${strange} TRIGGER`]);
+    expect(await aclOf('rel', 'more')).toEqual([]);
+    expect(
+      await value(`select has_column_privilege('${roles[0]}', 'lockkeeper.sizes', 'size', 'select')`),
+    ).toBe(true);
+    expect(
+      await value(`select has_column_privilege('${roles[0]}', 'lockkeeper.sizes', 'one', 'select')`),
+    ).toBe(false);
+  });
+
+  test('what is gone, or has no such column any more, is no hindrance', async () => {
+    await run();
+    await database.pool.query(`grant execute on function lockkeeper.size() to ${reader};
+      grant select (size) on lockkeeper.sizes to ${reader}`);
+    await write('code/10_size.sql', '');
+    await write('code/70_views.sql', 'create view lockkeeper.sizes as select 1 as one;');
+    expect(await run()).toMatchObject({ changed: true });
+    expect(await aclOf('rel', 'sizes')).toEqual([]);
+  });
+
+  test('where another role migrates, the one that did before keeps what it could do', async () => {
+    await run();
+    await database.pool.query(`alter view lockkeeper.sizes owner to ${reader};
+      alter function lockkeeper.size() owner to ${reader}`);
+    await write('code/80_more.sql', 'select 1;');
+    expect(await run()).toMatchObject({ changed: true });
+    expect(await value(`select has_table_privilege('${roles[0]}', 'lockkeeper.sizes', 'select')`)).toBe(true);
+    expect(await aclOf('pro', 'size')).toEqual([`${reader} EXECUTE`, 'public EXECUTE'].toSorted());
+  });
+});
+
+describe('another schema', () => {
+  const other = openDatabase({ connectionString: database.connectionString, schema: 'other' });
+  afterAll(() => other.close());
+  beforeEach(() =>
+    other.pool.query('drop schema if exists other cascade; drop schema if exists other_data cascade'),
+  );
+
+  test('is migrated by itself, and its errors name file and line', async () => {
+    await run();
+    expect(await run({}, other)).toEqual({ from: 0, to: 1, changed: true, applied: ['001_first.sql'] });
+    expect(await run({}, other)).toMatchObject({ changed: false });
+    await write('tables/002_second.sql', 'create table lockkeeper_data.second ();');
+    expect(await run({}, other)).toMatchObject({ from: 1, to: 2 });
+    expect([await schemaVersion(database), await schemaVersion(other)]).toEqual([1, 2]);
+    expect(
+      await value("select string_agg(oid::regclass::text, ',') from pg_class where relname = 'second'"),
+    ).toBe('other_data.second');
+    await write('code/80_broken.sql', 'select lockkeeper.size();\nselect nothing_of_the_kind;');
+    await expect(run({}, other)).rejects.toThrow(
+      '80_broken.sql:2: column "nothing_of_the_kind" does not exist',
+    );
+  });
+
+  test("a user's view on it is never dropped", async () => {
+    await run({}, other);
+    await database.execute('create view public.mine as select * from other.sizes', []);
+    await write('code/70_views.sql', 'create view lockkeeper.sizes as select 1 as size;');
+    await expect(run({}, other)).rejects.toThrow(
+      'The functions and views of schema "other" cannot be replaced: view public.mine depends on view other.sizes',
+    );
+    await database.execute('drop view public.mine', []);
+  });
+});
+
+test('a process of an older release works on the newer schema, and only its migrate refuses', async () => {
+  const { connectionString } = database;
+  await migrateDatabase({ connectionString });
+  await database.execute(
+    "update lockkeeper_data.schema_version set tables = tables + 1, release = '999.0.0'",
+    [],
+  );
+  await expect(migrateDatabase({ connectionString })).rejects.toThrow(SchemaError);
+  const load = job('load', () => 'done');
+  const lockkeeper = await createLockkeeper({ connectionString, jobs: [load], log: keepingLog() });
+  const working = await lockkeeper.work();
+  expect(await lockkeeper.run(load)).toMatchObject({ state: 'succeeded' });
+  await working.stop();
+  await lockkeeper.close();
 });
 
 test('other schemas come first, once for each version', async () => {

@@ -1,6 +1,6 @@
 import { PgBoss } from 'pg-boss';
 import { afterAll, expect, test } from 'vitest';
-import { transaction } from '../src/database.ts';
+import { pgBossDb, transaction } from '../src/database.ts';
 import { openQueue, ticketQueue } from '../src/queue/boss.ts';
 import {
   hasStrays,
@@ -62,7 +62,9 @@ test('a run submitted from SQL gets its ticket at the next tick, and loses it wh
 test('a run that waits no longer when its ticket is due gets none', async () => {
   const runId = await submit();
   await rows('select lockkeeper.cancel($1)', [[runId]]);
-  while ((await mirror()).closed === 0);
+  // That there may be more does not depend on whether there was something to make.
+  expect(await mirrorTickets(queue, database, 1)).toEqual({ made: 0, closed: 0, more: true });
+  expect(await mirrorTickets(queue, database, 1)).toEqual({ made: 0, closed: 1, more: true });
   expect(await tickets()).toEqual({});
 });
 
@@ -116,23 +118,136 @@ test('a ticket canceled in pg-boss cancels its queued run', async () => {
   expect(await strays()).toBe(false);
 });
 
-test('a ticket that a stranger fetched, completed or failed is made again', async () => {
+test('a ticket that a stranger fetched, completed, failed or retried is made again', async () => {
   const runId = await submit();
-  const end = [
+  const id = ticketId(runId);
+  const ends = [
     () => undefined,
-    () => stranger.complete(ticketQueue, ticketId(runId)),
-    () => stranger.fail(ticketQueue, ticketId(runId)),
+    () => stranger.complete(ticketQueue, id),
+    () => stranger.fail(ticketQueue, id),
+    async () => {
+      await stranger.fail(ticketQueue, id);
+      await stranger.retry(ticketQueue, id);
+    },
   ];
   await mirror();
-  for (const ending of end) {
+  for (const end of ends) {
     await stranger.fetch(ticketQueue);
-    await ending();
+    await end();
+    expect(await strays()).toBe(true);
     expect(await readStrays(queue, database)).toEqual({ canceled: [], remade: [runId], more: false });
     await mirror();
     expect(await tickets()).toEqual({ [runId]: 'created' });
+    expect(await strays()).toBe(false);
   }
   expect(await stateOf(runId)).toBe('queued');
   await rows('select lockkeeper.cancel($1)', [[runId]]);
+  await mirror();
+});
+
+test('of many that were canceled, each call takes some, and all their runs are canceled', async () => {
+  const runIds = await Promise.all(Array.from({ length: 250 }, submit));
+  const [kept, ...canceled] = runIds as [string, ...string[]];
+  await mirror();
+  await stranger.cancel(ticketQueue, canceled.map(ticketId));
+  const found: string[] = [];
+  for (let more = true; more; ) {
+    const read = await readStrays(queue, database, 100);
+    expect(read.remade).toEqual([]);
+    found.push(...read.canceled);
+    more = read.more;
+  }
+  expect(found.toSorted()).toEqual(canceled.toSorted());
+  await mirror();
+  expect(await tickets()).toEqual({ [kept]: 'created' });
+  await rows('select lockkeeper.cancel($1)', [[kept]]);
+  await mirror();
+});
+
+test('strays are looked for by index, whatever Postgres knows of the table', async () => {
+  const runIds = await Promise.all(Array.from({ length: 300 }, submit));
+  await mirror();
+  // As it looks after somebody fetched them all and they were made again: what is known is long wrong.
+  await stranger.fetch(ticketQueue, { batchSize: 200 });
+  await stranger.cancel(ticketQueue, runIds.slice(250).map(ticketId));
+  await rows('analyze pgboss.job');
+  while ((await readStrays(queue, database)).more);
+  await mirror();
+  const plan = await rows(`explain select ${hasStrays(queue)}`);
+  const lines = plan.map((row) => String(row['QUERY PLAN']));
+  expect(lines.filter((line) => line.includes('Seq Scan') || line.includes('Sort'))).toEqual([]);
+  expect(lines.filter((line) => /Index .*Scan/.test(line))).toHaveLength(3);
+  await rows('select lockkeeper.cancel($1)', [runIds]);
+  await mirror();
+});
+
+test('a run of a higher priority gets its ticket anew, in one transaction', async () => {
+  const runId = await submit();
+  await mirror();
+  await rows('select lockkeeper.set_priority($1, 9)', [[runId]]);
+  expect(await mirror()).toEqual({ made: 1, closed: 0, more: false });
+  expect(await stranger.findJobs(ticketQueue)).toMatchObject([{ id: ticketId(runId), priority: 9 }]);
+  // Changed and gone before the ticket was made anew: the old one is closed all the same.
+  await rows('select lockkeeper.set_priority($1, 10)', [[runId]]);
+  await rows('select lockkeeper.cancel($1)', [[runId]]);
+  while ((await mirror()).closed === 0);
+  expect(await tickets()).toEqual({});
+});
+
+test('a ticket that is being made anew is not closed before', async () => {
+  const runId = await submit();
+  await mirror();
+  await rows('select lockkeeper.set_priority($1, 9)', [[runId]]);
+  await transaction(database, async (query) => {
+    await query('select * from lockkeeper.take_ticket_changes(10)');
+    await rows('select lockkeeper.cancel($1)', [[runId]]);
+    expect(await mirror()).toEqual({ made: 0, closed: 0, more: false });
+    await stranger.deleteJob(ticketQueue, ticketId(runId), { db: pgBossDb(query) });
+    await insertTickets(queue, query, [{ runId, job: 'load', deployment: 'default', tags: {}, priority: 9 }]);
+  });
+  expect(await mirror()).toEqual({ made: 0, closed: 1, more: false });
+  expect(await tickets()).toEqual({});
+});
+
+test('the ticket of a delayed run is deferred in pg-boss until then', async () => {
+  const at = '2031-05-01T06:00:00+02:00';
+  const [submitted] = await submitTicketed(queue, database.execute, [
+    { job: 'load', start_at: at, branch: 'pr-7' },
+  ]);
+  const [row] = await rows('select run_id from lockkeeper.submit($1)', [
+    JSON.stringify({ job: 'load', start_at: at }),
+  ]);
+  const [far] = await rows('select run_id from lockkeeper.submit($1)', [
+    JSON.stringify({ job: 'load', start_at: '9999-12-31T23:59:59.9Z' }),
+  ]);
+  await mirror();
+  const runIds = [submitted?.runId, row?.run_id, far?.run_id].map(String);
+  const found = await rows(
+    `select start_after, data from pgboss.job where name = '${ticketQueue}' order by id`,
+  );
+  expect(found.map(({ start_after }) => start_after)).toEqual(
+    [at, at, '9999-12-31T00:00:00Z'].map((time) => new Date(time)),
+  );
+  expect(found[0]?.data).toMatchObject({ deployment: 'pr-7' });
+  expect(await strays()).toBe(false);
+  await stranger.cancel(ticketQueue, runIds.map(ticketId));
+  expect((await readStrays(queue, database)).canceled.toSorted()).toEqual(runIds.toSorted());
+  await mirror();
+  expect(await tickets()).toEqual({});
+});
+
+test('a run that waited too long loses its ticket, and a run that is tried again gets one', async () => {
+  const submission = JSON.stringify({ job: 'load', queue_timeout_ms: 1 });
+  const runId = String((await rows('select run_id from lockkeeper.submit($1)', [submission]))[0]?.run_id);
+  await mirror();
+  while ((await rows('select ended from lockkeeper.expire(10)'))[0]?.ended === 0);
+  expect(await stateOf(runId)).toBe('failed');
+  expect(await mirror()).toEqual({ made: 0, closed: 1, more: false });
+  const [retried] = await rows('select new_run_id from lockkeeper.retry($1)', [[runId]]);
+  expect(await mirror()).toEqual({ made: 1, closed: 0, more: false });
+  const newId = String(retried?.new_run_id);
+  expect(await tickets()).toEqual({ [newId]: 'created' });
+  await rows('select lockkeeper.cancel($1)', [[newId]]);
   await mirror();
 });
 

@@ -11,9 +11,12 @@ language sql immutable
 return p_name || coalesce((select '{' || string_agg(lockkeeper_data.written_value(v), ',' order by i) || '}'
                            from unnest(p_values) with ordinality u(v, i)), '');
 
+-- In PL/pgSQL, since they are called for each key: SQL that cannot be inlined starts an executor each time.
 create function lockkeeper_data.values_identity(p_values text[]) returns uuid
-language sql immutable
-return md5(array_to_json(p_values)::text)::uuid;
+language plpgsql immutable as $$
+begin
+  return md5(array_to_json(p_values)::text)::uuid;
+end $$;
 
 -- The attributes of runs: those of the deployment, the job and each tag.
 create function lockkeeper_data.run_attributes(p_deployment jsonb, p_job text, p_tags jsonb) returns jsonb
@@ -34,7 +37,8 @@ begin
       union all
       select key, value::int, p_attributes || jsonb_build_object('pool', key) from jsonb_each_text(p_pools)
     ), hit as materialized (
-      select l.*, a.pool, a.amount, (p_attributes ->> l.capacity_attribute)::int as own
+      select l.*, a.pool, a.amount,
+             case when p_attributes ->> l.capacity_attribute ~ '^[0-9]{1,9}$' then (p_attributes ->> l.capacity_attribute)::int end as own
       from aspect a
       join lockkeeper_data.limits l
         on l.counts = p_counts and l.by_pool = (a.pool is not null) and a.attributes @> l.equals and a.attributes ?& l.has
@@ -47,15 +51,33 @@ begin
 end $$;
 
 create function lockkeeper_data.key_values(p_per text[], p_attributes jsonb, p_pool text, p_run_id bigint) returns text[]
-language sql immutable
-return array(select case attribute when 'run' then p_run_id::text when 'pool' then p_pool else p_attributes ->> attribute end
-             from unnest(p_per) with ordinality u(attribute, i) order by i);
+language plpgsql immutable as $$
+declare
+  v_values text[] := '{}';
+  v_attribute text;
+begin
+  foreach v_attribute in array p_per loop
+    v_values := v_values || case v_attribute when 'run' then p_run_id::text when 'pool' then p_pool else p_attributes ->> v_attribute end;
+  end loop;
+  return v_values;
+end $$;
+
+-- The places of a run's root steps: those that come after none, or, of a retry, those that are left and wait for none.
+create function lockkeeper_data.root_places(p_version_id int, p_attributes jsonb) returns int[]
+language plpgsql stable as $$
+begin
+  if p_attributes ? 'root_places' then
+    return array(select e::int from jsonb_array_elements_text(p_attributes -> 'root_places') e);
+  end if;
+  return array(select js.place from lockkeeper_data.job_steps js where js.version_id = p_version_id and js.after = '{}');
+end $$;
 
 -- The keys that the subjects take (root 0) and, for runs, those that admission looks at, for each root step of the job.
 -- Subjects that differ in nothing that a limit sees share a shape: what is matched once serves them all.
 create function lockkeeper_data.run_shape_specs(p_subject lockkeeper_data.subject, p_shape int) returns setof lockkeeper_data.key_spec
 language plpgsql stable as $$
 #variable_conflict use_column
+declare v_roots int[] := lockkeeper_data.root_places(p_subject.version_id, p_subject.attributes);
 begin
   return query
     select p_shape, 0, m.limit_id, lockkeeper_data.key_values(m.per, p_subject.attributes, m.pool, p_subject.run_id), m.amount, m.capacity, false
@@ -67,7 +89,7 @@ begin
     cross join lateral (select js.attributes || d.attributes || case when p_subject.max_concurrent is null then '{}'
                           else jsonb_build_object('max_concurrent', p_subject.max_concurrent::text) end) a(attributes)
     cross join lateral lockkeeper_data.matching_limits('step', a.attributes, js.pools) m
-    where js.version_id = p_subject.version_id and js.after = '{}' and m.look_buffer is not null;
+    where js.version_id = p_subject.version_id and js.place = any (v_roots) and m.look_buffer is not null;
 end $$;
 
 create function lockkeeper_data.step_shape_specs(p_subject lockkeeper_data.subject, p_shape int) returns setof lockkeeper_data.key_spec
@@ -101,8 +123,9 @@ end $$;
 create function lockkeeper_data.limits_by_run(p_counts lockkeeper_data.subject_kind) returns boolean
 language plpgsql stable as $$
 begin
-  return exists (select from lockkeeper_data.limits l where 'run' = any (l.per) and l.capacity_attribute is null
-               and coalesce(l.override, l.capacity) is not null
+  -- Runs with a max_concurrent of their own are told apart anyway.
+  return exists (select from lockkeeper_data.limits l where 'run' = any (l.per)
+               and (l.override is not null or l.capacity is not null or l.capacity_attribute <> 'max_concurrent')
                and (l.counts = p_counts or l.look_buffer is not null));
 end $$;
 
@@ -113,7 +136,10 @@ language plpgsql stable as $$
 begin
   return query
     select r.id, 0, 0, r.version_id, r.priority::bigint, r.deployment_id, r.max_concurrent,
-           lockkeeper_data.run_attributes(d.attributes, v.job, r.tags), v.pools
+           lockkeeper_data.run_attributes(d.attributes, v.job, r.tags) || case when r.retry_of is null then '{}'
+             else jsonb_build_object('root_places', array(select s.place from lockkeeper_data.steps s
+                                                          where s.run_id = r.id and s.state = 'pending' and s.needs = 0 order by s.place)) end,
+           v.pools
     from unnest(p_run_ids) u(id)
     join lockkeeper_data.runs r on r.id = u.id
     join lockkeeper_data.deployments d on d.id = r.deployment_id

@@ -36,7 +36,7 @@ begin
                array_agg(-p.amount order by p.key_id) filter (where p.root = 0 and p.asks) as asked_amounts,
                -- A root that looks at nothing always has room; then there is nothing to look at.
                count(distinct p.root) filter (where p.root > 0) =
-                 (select count(*) from lockkeeper_data.job_steps js where js.version_id = (p_shapes[p.shape]).version_id and js.after = '{}') as looks
+                 cardinality(lockkeeper_data.root_places((p_shapes[p.shape]).version_id, (p_shapes[p.shape]).attributes)) as looks
         from (
           select s.shape, s.root, k.id as key_id, s.amount, s.asks
           from unnest(v_specs) s join lockkeeper_data.keys k on k.limit_id = s.limit_id and k.identity = lockkeeper_data.values_identity(s.key_values)
@@ -78,11 +78,23 @@ begin
   return v_found;
 end $$;
 
+-- The attributes that some limit names: subjects that differ in others only are the same to all limits.
+create function lockkeeper_data.attributes_seen() returns text[]
+language plpgsql stable as $$
+begin
+  return array(
+    select a from lockkeeper_data.limits l cross join lateral (
+      select jsonb_object_keys(l.equals) union all select unnest(l.has || l.per) union all select l.capacity_attribute) x(a)
+    where a is not null
+    union select 'root_places' order by 1);
+end $$;
+
 -- The lane of each subject, in their order. Subjects in which no limit sees a difference are looked up once.
 create function lockkeeper_data.lanes_of(p_counts lockkeeper_data.subject_kind, p_subjects lockkeeper_data.subject[]) returns bigint[]
 language plpgsql as $$
 declare
   v_by_run boolean := lockkeeper_data.limits_by_run(p_counts);
+  v_seen text[] := lockkeeper_data.attributes_seen();
   v_shape_of int[];
   v_shapes lockkeeper_data.subject[];
   v_lanes bigint[];
@@ -94,9 +106,10 @@ begin
   from (select no, shape, subject, row_number() over (partition by shape order by run_id, attempts, place) = 1 as first
         from (select s.no, s.run_id, s.attempts, s.place,
                      (s.run_id, s.place, s.attempts, s.version_id, s.priority, s.deployment_id, s.max_concurrent, s.attributes, s.pools)::lockkeeper_data.subject as subject,
-                     dense_rank() over (order by s.version_id, s.priority, s.deployment_id, s.max_concurrent, s.attributes, s.pools,
+                     dense_rank() over (order by s.version_id, s.priority, s.deployment_id, s.max_concurrent, s.seen, s.pools,
                                         case when v_by_run or s.max_concurrent is not null then s.run_id end)::int as shape
-              from unnest(p_subjects) with ordinality s(run_id, place, attempts, version_id, priority, deployment_id, max_concurrent, attributes, pools, no)) x) y;
+              from (select u.*, array(select u.attributes ->> a from unnest(v_seen) a) as seen
+                    from unnest(p_subjects) with ordinality u(run_id, place, attempts, version_id, priority, deployment_id, max_concurrent, attributes, pools, no)) s) x) y;
   v_lanes := lockkeeper_data.find_lanes(p_counts, v_shapes);
   return array(select v_lanes[u.shape] from unnest(v_shape_of) with ordinality u(shape, no) order by u.no);
 end $$;

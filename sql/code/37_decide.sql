@@ -18,9 +18,8 @@ end $$;
 -- Decides, in order and without writing, which of the first subjects of some lanes are granted, at most so many, and which lanes must sleep.
 -- Exact where the caller owns the lanes and holds the locks of all of their keys; else what it seems.
 -- Nobody is granted past one that comes before him and still sleeps beside room, until the batons of the open lanes here have reached it (held).
--- p_only: grant no other runs than these. p_before_*: look at no subject from there on.
-create function lockkeeper_data.decide(p_lanes bigint[], p_n int, p_only bigint[] default null,
-                                       p_before_priority bigint default null, p_before_run bigint default null)
+-- p_only: grant no other runs than these. p_before: look at no subject from there on.
+create function lockkeeper_data.decide(p_lanes bigint[], p_n int, p_only bigint[] default null, p_before lockkeeper_data.open_lanes default null)
 returns lockkeeper_data.decision
 language plpgsql as $$
 declare
@@ -71,7 +70,8 @@ begin
     order by l.priority desc, w.run_id, w.attempts, w.place
   loop
     continue when v_blocked[c.no];
-    if p_before_run is not null and (c.priority < p_before_priority or (c.priority = p_before_priority and c.run_id >= p_before_run)) then
+    if c.priority < p_before.priority or (c.priority = p_before.priority
+         and (c.run_id, c.attempts, c.place) >= (p_before.run_id, p_before.attempts, p_before.place)) then
       d.more := true;
       exit;
     end if;
@@ -241,17 +241,35 @@ begin
   limit 100);
 end $$;
 
--- Owns those of the lanes that a chooser needs, in their order, as far as 64 key locks go. Busy ones are passed over;
+-- The first subject of these lanes in the order, with its lane; null if they are empty.
+create function lockkeeper_data.first_subject(p_lanes bigint[]) returns lockkeeper_data.open_lanes
+language plpgsql volatile as $$
+declare v_first lockkeeper_data.open_lanes;
+begin
+  select l.id, l.counts, l.version_id, l.priority, w.run_id, w.attempts, w.place into v_first
+  from unnest(p_lanes) u(id) join lockkeeper_data.lanes l on l.id = u.id
+  cross join lateral (select * from lockkeeper_data.waiting x where x.lane_id = l.id order by x.run_id, x.attempts, x.place limit 1) w
+  order by l.priority desc, w.run_id, w.attempts, w.place limit 1;
+  return v_first;
+end $$;
+
+-- Which of two places comes first in the order; null is behind all.
+create function lockkeeper_data.earlier(a lockkeeper_data.open_lanes, b lockkeeper_data.open_lanes) returns lockkeeper_data.open_lanes
+language sql immutable
+return case when b.priority is null or a.priority > b.priority
+              or (a.priority = b.priority and (a.run_id, a.attempts, a.place) <= (b.run_id, b.attempts, b.place)) then a else b end;
+
+-- Owns those of the lanes that a chooser needs, in their order, as far as 64 key locks go; cut are those beyond. Busy ones are passed over;
 -- if all are busy, it waits for the first, holding nothing that anybody needs.
-create function lockkeeper_data.own_lanes(p_lanes bigint[]) returns bigint[]
+create function lockkeeper_data.own_lanes(p_lanes bigint[], out owned bigint[], out cut bigint[])
 language plpgsql as $$
 declare
   v_owned bigint[];
-  v_cut bigint[] := '{}';
   v_numbers int[] := '{}';
   v_wider int[];
   l record;
 begin
+  owned := '{}';
   v_owned := array(select id from lockkeeper_data.lanes where id = any (p_lanes) order by id for no key update skip locked);
   if v_owned = '{}' and p_lanes <> '{}' then
     v_owned := array(select id from lockkeeper_data.lanes where id = p_lanes[1] for no key update);
@@ -259,11 +277,11 @@ begin
   for l in select x.id, x.locks from unnest(p_lanes) with ordinality o(id, no) join lockkeeper_data.lanes x on x.id = o.id
            where o.id = any (v_owned) order by o.no loop
     v_wider := array(select distinct n from unnest(v_numbers || l.locks) n);
-    exit when cardinality(v_wider) > 64 and v_cut <> '{}';
+    exit when cardinality(v_wider) > 64 and owned <> '{}';
     v_numbers := v_wider;
-    v_cut := v_cut || l.id;
+    owned := owned || l.id;
   end loop;
-  return v_cut;
+  cut := array(select u from unnest(v_owned) u where u <> all (owned));
 end $$;
 
 create function lockkeeper_data.lock_lane_keys(p_lanes bigint[]) returns void

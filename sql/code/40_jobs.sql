@@ -1,41 +1,4 @@
--- Deployments and job versions: what a submission refers to.
-
-create function lockkeeper_data.refuse(p_message text, p_hint text, p_code text default 'LK002', p_field text default null) returns void
-language plpgsql as $$
-begin
-  if p_field is null then
-    raise exception '%', p_message using errcode = p_code, hint = p_hint;
-  end if;
-  raise exception '%', p_message using errcode = p_code, hint = p_hint, column = p_field;
-end $$;
-
--- A value as a person may read it in an error: short, without control characters.
-create function lockkeeper_data.shown(p_value jsonb) returns text
-language sql immutable
-return coalesce(left(p_value::text, 80), 'missing');
-
-create function lockkeeper.add_deployment(name text, kind text default 'full') returns void
-language plpgsql set search_path = pg_catalog, pg_temp set jit = off as $$
-declare v_kind text;
-begin
-  if name is null or name = '' or length(name) > 200 then
-    perform lockkeeper_data.refuse(format('deployment name is %s, allowed are 1 to 200 characters', coalesce(to_json(name)::text, 'null')), 'Give the deployment a name.');
-  end if;
-  if kind is null or kind not in ('full', 'branch') then
-    perform lockkeeper_data.refuse(format('kind is %s, allowed are "full" and "branch"', coalesce(to_json(kind)::text, 'null')),
-      'A full deployment counts for the runs settings, a branch for branch_deployments.');
-  end if;
-  insert into lockkeeper_data.deployments (name, kind, attributes, created_at)
-  values (add_deployment.name, add_deployment.kind, jsonb_build_object('deployment', add_deployment.name, 'deployment_kind', add_deployment.kind), lockkeeper.now())
-  on conflict on constraint deployments_name_key do nothing;
-  select d.kind into v_kind from lockkeeper_data.deployments d where d.name = add_deployment.name;
-  if v_kind <> kind then
-    perform lockkeeper_data.refuse(format('deployment %s exists and is %s, not %s', to_json(name), v_kind, kind),
-      'A deployment keeps its kind; choose another name.', 'LK007');
-  end if;
-end $$;
-comment on function lockkeeper.add_deployment(text, text) is
-  'Adds a deployment of kind full or branch. Repeated, it changes nothing; with another kind it is refused (LK007).';
+-- Job versions.
 
 -- All steps that come after a step, however far. A cycle puts a step after itself.
 create function lockkeeper_data.steps_after(p_steps jsonb) returns table (step text, later text)
@@ -93,6 +56,14 @@ begin
   end if;
 end $$;
 
+-- The same for versions of a job with the same steps and edges, whatever else differs.
+create function lockkeeper_data.shape_of(p_steps jsonb) returns uuid
+language sql immutable
+return md5((select jsonb_agg(jsonb_build_array(s.value -> 'name', (select coalesce(jsonb_agg(a order by a), '[]')
+                                                                   from jsonb_array_elements_text(coalesce(s.value -> 'after', '[]')) a))
+                             order by s.value ->> 'name')
+            from jsonb_array_elements(p_steps) s)::text)::uuid;
+
 -- Stores a version of a job, if it is new. Answers its id.
 create function lockkeeper_data.save_job_version(p_definition jsonb) returns int
 language plpgsql as $$
@@ -115,12 +86,12 @@ begin
   insert into lockkeeper_data.counters (key_id, limit_id, in_use, asked, capacity)
   select v_key, id, 0, 0, -1 from lockkeeper_data.limits where source = 'built-in' and name = 'workers';
 
-  insert into lockkeeper_data.job_versions (job, version, definition, pools, step_count, workers_key, created_at)
+  insert into lockkeeper_data.job_versions (job, version, definition, pools, step_count, workers_key, created_at, shape)
   values (v_job, v_version, p_definition,
           (select coalesce(jsonb_object_agg(pool, slots), '{}')
            from (select p.key as pool, max(p.value::int) as slots from jsonb_array_elements(v_steps) s
                  cross join lateral jsonb_each_text(coalesce(s.value -> 'pools', '{}')) p group by p.key) x),
-          jsonb_array_length(v_steps), v_key, lockkeeper.now())
+          jsonb_array_length(v_steps), v_key, lockkeeper.now(), lockkeeper_data.shape_of(v_steps))
   returning id into v_id;
 
   insert into lockkeeper_data.job_steps (version_id, place, name, attributes, pools, tags, priority, max_attempts, max_losses,

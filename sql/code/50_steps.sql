@@ -133,12 +133,14 @@ begin
   from unnest(v_changes) c where s.run_id = c.run_id and s.place = c.place;
   delete from lockkeeper_data.attempts a using unnest(v_changes) c where c.was = 'running' and a.run_id = c.run_id and a.place = c.place;
   delete from lockkeeper_data.backoffs b using unnest(v_changes) c where c.was = 'ready' and b.run_id = c.run_id and b.place = c.place;
+  delete from lockkeeper_data.backoffs b where b.run_id = any (v_ending) and b.place = 0;
+  delete from lockkeeper_data.deadlines d where d.run_id = any (v_ending);
   insert into lockkeeper_data.backoffs (run_id, place, ready_at)
   select c.run_id, c.place, v_now + c.backoff_ms * interval '1 millisecond' from unnest(v_changes) c where c.state = 'ready' and c.backoff_ms > 0;
 
   update lockkeeper_data.runs r
   set steps_left = r.steps_left - n.ended, failed = r.failed or n.failed, canceling = r.canceling or n.canceling,
-      state = case when r.steps_left > n.ended then r.state when r.canceling or n.canceling then 'canceled'
+      state = case when r.steps_left > n.ended then r.state when r.expired is not null then 'failed' when r.canceling or n.canceling then 'canceled'
                    when r.failed or n.failed then 'failed' else 'succeeded' end,
       ended_at = case when r.steps_left > n.ended then null else v_now end
   from (select c.run_id, count(*) filter (where c.state not in ('pending', 'ready'))::int as ended,

@@ -37,33 +37,67 @@ begin
   return v_lease;
 end $$;
 
-create function lockkeeper.serve(lease uuid, versions jsonb) returns void
+-- Versions that a lease accepts and does not serve yet, the youngest first.
+create function lockkeeper_data.accepted_versions(p_lease uuid, p_n int) returns int[]
+language plpgsql stable as $$
+begin
+  return array(select distinct v.id from lockkeeper_data.lease_accepts a
+               join lockkeeper_data.job_versions v on v.job = a.job and (a.shape is null or v.shape = a.shape)
+               where a.lease_id = p_lease and not exists (select from lockkeeper_data.lease_jobs j where j.lease_id = p_lease and j.version_id = v.id)
+               order by v.id desc limit p_n);
+end $$;
+
+-- The caller holds the configuration lock. One lock phase.
+create function lockkeeper_data.serve_versions(p_leases uuid[], p_versions int[]) returns void
+language plpgsql as $$
+declare v_keys bigint[] := lockkeeper_data.workers_keys(p_versions);
+begin
+  insert into lockkeeper_data.lease_jobs (lease_id, version_id) select l, v from unnest(p_leases) l, unnest(p_versions) v on conflict do nothing;
+  perform lockkeeper_data.lock_keys(array(select (k & 2047)::int from unnest(v_keys) k));
+  perform lockkeeper_data.count_workers(p_versions);
+  perform lockkeeper_data.pass_batons(v_keys);
+end $$;
+
+create function lockkeeper.serve(lease uuid, versions jsonb) returns boolean
 language plpgsql set search_path = pg_catalog, pg_temp set jit = off as $$
 declare
   v_versions int[];
   v_missing text;
-  v_keys bigint[];
+  v_wrong jsonb;
+  v_others int[];
 begin
+  if jsonb_typeof(versions) is distinct from 'array' or exists (select from jsonb_array_elements(versions) e where jsonb_typeof(e) <> 'object') then
+    perform lockkeeper_data.refuse(format('versions is %s, allowed is an array of { job, version, accepts }', lockkeeper_data.shown(versions)), 'Name each job version that the worker knows.', p_field => 'versions');
+  end if;
+  select e -> 'accepts' into v_wrong from jsonb_array_elements(versions) e where coalesce(e ->> 'accepts', 'same') not in ('same', 'exact', 'any') limit 1;
+  if found then
+    perform lockkeeper_data.refuse(format('accepts is %s, allowed are "same", "exact" and "any"', lockkeeper_data.shown(v_wrong)),
+      'same: every version with the same steps and edges; exact: this version alone; any: every version of the job.', p_field => 'accepts');
+  end if;
   perform lockkeeper_data.lock_configuration();
   perform lockkeeper_data.lock_lease(lease);
-  select string_agg(e ->> 'job', ', ') filter (where v.id is null), array_agg(v.id)
+  select string_agg(coalesce(e ->> 'job', 'null'), ', ') filter (where v.id is null), array_agg(v.id)
   into v_missing, v_versions
   from jsonb_array_elements(versions) e
   left join lockkeeper_data.job_versions v on v.job = e ->> 'job' and v.version = e ->> 'version';
   if v_missing is not null then
     perform lockkeeper_data.refuse(format('job %s is not registered in that version', v_missing), 'Call register first.', 'LK003');
   end if;
-  v_keys := lockkeeper_data.workers_keys(v_versions);
-  if cardinality(v_keys) > 64 then
-    perform lockkeeper_data.refuse(format('%s job versions at once, allowed are 64', cardinality(v_keys)), 'Call serve several times.');
+  if cardinality(v_versions) > 64 then
+    perform lockkeeper_data.refuse(format('%s job versions at once, allowed are 64', cardinality(v_versions)), 'Call serve several times.');
   end if;
-  insert into lockkeeper_data.lease_jobs (lease_id, version_id) select lease, u from unnest(v_versions) u on conflict do nothing;
-  perform lockkeeper_data.lock_keys(array(select (k & 2047)::int from unnest(v_keys) k));
-  perform lockkeeper_data.count_workers(v_versions);
-  perform lockkeeper_data.pass_batons(v_keys);
+  insert into lockkeeper_data.lease_accepts (lease_id, job, shape)
+  select distinct lease, v.job, case when e ->> 'accepts' = 'any' then null else v.shape end
+  from jsonb_array_elements(versions) e join lockkeeper_data.job_versions v on v.job = e ->> 'job' and v.version = e ->> 'version'
+  where e ->> 'accepts' is distinct from 'exact' on conflict do nothing;
+  v_others := lockkeeper_data.accepted_versions(lease, 65);
+  v_versions := (coalesce(v_versions, '{}') || v_others)[1:64];
+  perform lockkeeper_data.serve_versions(array[lease], v_versions);
+  return lockkeeper_data.accepted_versions(lease, 1) <> '{}';
 end $$;
 comment on function lockkeeper.serve(uuid, jsonb) is
-  'The lease also serves these job versions, an array of { job, version }, at most 64 a call. What waited for a worker that knows them is woken.';
+  'The lease also serves these job versions, an array of { job, version, accepts }, at most 64 a call. accepts: same (if left out: also every version with the same steps and edges, '
+  'older or registered later), exact or any. What waited for a worker that knows them is woken. True: more versions are accepted than one call takes, call again with an empty array.';
 
 create function lockkeeper.open_lease(worker text, room int, versions jsonb, lease_ms int default 15000) returns uuid
 language plpgsql set search_path = pg_catalog, pg_temp set jit = off as $$
@@ -84,7 +118,7 @@ begin
   return v_id;
 end $$;
 comment on function lockkeeper.open_lease(text, int, jsonb, int) is
-  'Opens a lease for a worker with room for so many steps at once, which serves the job versions given, at most 64 (serve adds more). '
+  'Opens a lease for a worker with room for so many steps at once, which serves the job versions given as serve takes them, at most 64 (serve adds more). '
   'Answers its id, a secret of that worker. The lease ends when it is not renewed for lease_ms milliseconds.';
 
 create function lockkeeper.renew_lease(lease uuid, held jsonb, lease_ms int default null)

@@ -3,9 +3,33 @@
 create function lockkeeper_data.check_limit(p_limit jsonb) returns void
 language plpgsql as $$
 declare
-  v_name text := p_limit ->> 'name';
+  v_name text;
   v_attribute text;
 begin
+  if jsonb_typeof(p_limit) is distinct from 'object' then
+    perform lockkeeper_data.refuse(format('a limit is %s, allowed is an object', lockkeeper_data.shown(p_limit)), 'Write { "name": …, "counts": "step", "capacity": 1 }.');
+  end if;
+  if jsonb_typeof(coalesce(p_limit -> 'name', '""')) <> 'string' or length(p_limit ->> 'name') > 200 then
+    perform lockkeeper_data.refuse(format('name of a limit is %s, allowed is a text of at most 200 characters', lockkeeper_data.shown(p_limit -> 'name')),
+      'The name is what people see while something waits for it.', p_field => 'name');
+  end if;
+  v_name := p_limit ->> 'name';
+  select key into v_attribute from jsonb_each(p_limit)
+  where key not in ('name', 'counts', 'match', 'per', 'capacity', 'replaces', 'part_of', 'look_buffer') limit 1;
+  if found then
+    perform lockkeeper_data.refuse(format('%s is no field of a limit', to_json(v_attribute)),
+      'Fields are name, counts, match, per, capacity, replaces, part_of and look_buffer.', p_field => v_attribute);
+  end if;
+  select key into v_attribute from jsonb_each(p_limit)
+  where key in ('per', 'replaces', 'part_of') and value <> 'null' and (jsonb_typeof(value) <> 'array' or jsonb_path_exists(value, '$[*] ? (@.type() != "string")')) limit 1;
+  if found then
+    perform lockkeeper_data.refuse(format('%s of limit %s is %s, allowed is a list of texts', v_attribute, v_name, lockkeeper_data.shown(p_limit -> v_attribute)),
+      'Leave it out for none.', p_field => v_attribute);
+  end if;
+  if jsonb_typeof(coalesce(p_limit -> 'look_buffer', 'null')) <> 'null' and p_limit ->> 'look_buffer' !~ '^[0-9]{1,9}$' then
+    perform lockkeeper_data.refuse(format('look_buffer of limit %s is %s, allowed are whole numbers from 0, or null', v_name, lockkeeper_data.shown(p_limit -> 'look_buffer')),
+      'With a number, admission looks ahead at the keys of the limit.', p_field => 'look_buffer');
+  end if;
   if coalesce(v_name, '') = '' then
     perform lockkeeper_data.refuse('a limit has no name', 'Name it; the name is what people see while something waits for it.', p_field => 'name');
   end if;
@@ -18,7 +42,7 @@ begin
     perform lockkeeper_data.refuse(format('match of limit %s is %s, allowed is an object of attributes, each with a string or true', v_name, lockkeeper_data.shown(p_limit -> 'match')),
       'A string must be equal, true means that the subject has the attribute.', p_field => 'match');
   end if;
-  for v_attribute in select jsonb_object_keys(coalesce(p_limit -> 'match', '{}')) union select jsonb_array_elements_text(coalesce(p_limit -> 'per', '[]')) loop
+  for v_attribute in select jsonb_object_keys(coalesce(p_limit -> 'match', '{}')) union select jsonb_array_elements_text(coalesce(nullif(p_limit -> 'per', 'null'), '[]')) loop
     if v_attribute not in ('deployment', 'deployment_kind', 'job', 'run', 'step', 'pool', 'max_concurrent') and v_attribute !~ '^tag\.[A-Za-z0-9_./:-]+$' then
       perform lockkeeper_data.refuse(format('limit %s names the attribute %s', v_name, to_json(v_attribute)),
         'Attributes are deployment, deployment_kind, job, run, step, pool, max_concurrent and tag.<key>.', p_field => 'match');
@@ -31,6 +55,12 @@ begin
      and (p_limit ->> 'capacity' !~ '^[0-9]+$' or (p_limit ->> 'capacity')::numeric > 2147483647) then
     perform lockkeeper_data.refuse(format('capacity of limit %s is %s, allowed are whole numbers of 32 bits from 0, or null for unlimited', v_name, lockkeeper_data.shown(p_limit -> 'capacity')),
       'Write 0 to pause, null to lift the limit.', p_field => 'capacity');
+  end if;
+  -- A key has one capacity, so what names it must be the same for all who share the key.
+  if jsonb_typeof(p_limit -> 'capacity') = 'string' and (p_limit ->> 'capacity' !~ '^(max_concurrent|tag[.][A-Za-z0-9_./:-]+)$'
+     or not coalesce(p_limit -> 'per', '[]') ?| array[case when p_limit ->> 'counts' = 'run' or p_limit ->> 'capacity' = 'max_concurrent' then 'run' end, p_limit ->> 'capacity']) then
+    perform lockkeeper_data.refuse(format('capacity of limit %s is %s, allowed is a number, max_concurrent in a limit grouped by run, or tag.<key> in a limit grouped by that attribute (of runs, also by run)', v_name, lockkeeper_data.shown(p_limit -> 'capacity')),
+      'Write a number, or group the limit: "per": ["run"].', p_field => 'capacity');
   end if;
 end $$;
 
@@ -48,9 +78,9 @@ begin
            m.match ? 'pool' or m.per ? 'pool',
            case jsonb_typeof(l.capacity) when 'number' then l.capacity::int end,
            case jsonb_typeof(l.capacity) when 'string' then l.capacity #>> '{}' end,
-           null::int, coalesce(l.replaces, '{}'), coalesce(l.part_of, '{}'), l.look_buffer, lockkeeper.now()
+           null::int, coalesce(l.replaces, '{}'), coalesce(l.part_of, '{}'), l.look_buffer, lockkeeper.now(), null::text, null::text, null::timestamptz, null::timestamptz
     from jsonb_to_recordset(p_limits) l(name text, counts text, match jsonb, per jsonb, capacity jsonb, replaces text[], part_of text[], look_buffer int)
-    cross join lateral (select coalesce(l.match, '{}') as match, coalesce(l.per, '[]') as per) m;
+    cross join lateral (select coalesce(l.match, '{}') as match, coalesce(nullif(l.per, 'null'), '[]') as per) m;
 end $$;
 
 -- The most keys that one subject can take, pools apart: limits on different values of one attribute cannot match together.
@@ -63,15 +93,41 @@ begin
   union all select 0) x);
 end $$;
 
--- Replaces all limits of one source. The caller holds the configuration lock exclusively.
-create function lockkeeper_data.put_limits(p_source text, p_limits jsonb) returns table (name text, change text)
-language plpgsql as $$
+-- A limit as people read it.
+create function lockkeeper_data.limit_json(l lockkeeper_data.limits) returns jsonb
+language sql immutable
+return jsonb_build_object('counts', l.counts, 'per', l.per,
+  'match', l.equals || coalesce((select jsonb_object_agg(h, true) from unnest(l.has) h where h <> all (l.per)), '{}'),
+  'capacity', coalesce(to_jsonb(l.capacity_attribute), to_jsonb(l.capacity)), 'replaces', l.replaces, 'part_of', l.part_of, 'look_buffer', l.look_buffer);
+
+-- What it would change to have these limits of a source instead of those that are there. reshapes: what waits must be laned again.
+create function lockkeeper_data.limit_changes(p_source text, p_new lockkeeper_data.limits[])
+returns table (name text, change text, moved boolean, reshapes boolean, was jsonb, becomes jsonb)
+language plpgsql stable as $$
 #variable_conflict use_column
+begin
+  return query
+    select coalesce(n.name, l.name), case when l.id is null then 'added' when n.name is null then 'removed' else 'changed' end,
+           m.moved, m.moved or l.id is null or n.name is null
+             or (coalesce(l.override, l.capacity) is null) <> (coalesce(l.override, n.capacity) is null)
+             or (l.look_buffer is null) <> (n.look_buffer is null) or (l.replaces, l.part_of) is distinct from (n.replaces, n.part_of),
+           m.was, m.becomes
+    from (select * from lockkeeper_data.limits x where x.source = p_source) l
+    full join (select u.*, row_number() over () as no from unnest(p_new) u) n on n.name = l.name
+    cross join lateral (select case when l.id is not null then lockkeeper_data.limit_json((l.*)::lockkeeper_data.limits) end,
+                               case when n.name is not null then lockkeeper_data.limit_json(p_new[n.no]) end,
+                               -- With another match or grouping it is another limit, which only has the name of the old.
+                               l.id is not null and n.name is not null and (l.counts, l.equals, l.has, l.per, l.by_pool, l.capacity_attribute)
+                                 is distinct from (n.counts, n.equals, n.has, n.per, n.by_pool, n.capacity_attribute)) m(was, becomes, moved)
+    where m.was is distinct from m.becomes
+    order by n.no nulls first, l.name;
+end $$;
+
+create function lockkeeper_data.new_limits(p_source text, p_limits jsonb) returns lockkeeper_data.limits[]
+language plpgsql as $$
 declare
   v_new lockkeeper_data.limits[];
   v_twice text;
-  v_removed int[]; v_moved text[]; v_added text[]; v_changed text[];
-  v_reshaped boolean;
 begin
   perform lockkeeper_data.check_limit(value) from jsonb_array_elements(p_limits);
   v_new := array(select r from lockkeeper_data.limit_rows(p_source, p_limits) r);
@@ -79,71 +135,152 @@ begin
   if found then
     perform lockkeeper_data.refuse(format('limit %s is given twice', v_twice), 'Keep one of them.');
   end if;
+  return v_new;
+end $$;
 
-  -- With another match or grouping it is another limit, which only has the name of the old.
-  v_moved := array(select n.name from unnest(v_new) n join lockkeeper_data.limits l on l.source = p_source and l.name = n.name
-                   where (l.counts, l.equals, l.has, l.per, l.by_pool, l.capacity_attribute) is distinct from (n.counts, n.equals, n.has, n.per, n.by_pool, n.capacity_attribute));
-  v_added := array(select n.name from unnest(v_new) n where not exists (select from lockkeeper_data.limits l where l.source = p_source and l.name = n.name));
-  v_changed := v_moved || array(select n.name from unnest(v_new) n join lockkeeper_data.limits l on l.source = p_source and l.name = n.name
-                     where n.name <> all (v_moved)
-                       and (l.capacity, l.look_buffer, l.replaces, l.part_of) is distinct from (n.capacity, n.look_buffer, n.replaces, n.part_of));
-  v_reshaped := v_moved <> '{}' or v_added <> '{}'
-    or exists (select from lockkeeper_data.limits l where l.source = p_source and l.name not in (select n.name from unnest(v_new) n))
-    or exists (select from unnest(v_new) n join lockkeeper_data.limits l on l.source = p_source and l.name = n.name
-               where ((l.capacity is null), (l.look_buffer is null), l.replaces, l.part_of) is distinct from ((n.capacity is null), (n.look_buffer is null), n.replaces, n.part_of));
-  return query
-    select l.name, 'removed' from lockkeeper_data.limits l where l.source = p_source and l.name not in (select n.name from unnest(v_new) n)
-    union all select u, 'added' from unnest(v_added) u
-    union all select u, 'changed' from unnest(v_changed) u;
-
-  v_removed := array(select l.id from lockkeeper_data.limits l
-                     where l.source = p_source and (l.name = any (v_moved) or l.name not in (select n.name from unnest(v_new) n)));
-  delete from lockkeeper_data.limits l where l.id = any (v_removed);
-  with gone as (delete from lockkeeper_data.keys k where k.limit_id = any (v_removed) returning k.id)
-  delete from lockkeeper_data.counters c using gone g where c.key_id = g.id;
-  update lockkeeper_data.limits l set capacity = n.capacity, look_buffer = n.look_buffer, replaces = n.replaces, part_of = n.part_of
-  from unnest(v_new) n where l.source = p_source and l.name = n.name and n.name = any (v_changed);
-  insert into lockkeeper_data.limits (name, source, counts, equals, has, per, by_pool, capacity, capacity_attribute, replaces, part_of, look_buffer, created_at)
-  select n.name, n.source, n.counts, n.equals, n.has, n.per, n.by_pool, n.capacity, n.capacity_attribute, n.replaces, n.part_of, n.look_buffer, n.created_at
-  from unnest(v_new) n where n.name = any (v_added || v_moved);
-
-  if v_reshaped or v_changed <> '{}' then
-    update lockkeeper_data.configuration set version = version + 1, stamp = stamp + v_reshaped::int, most_keys = lockkeeper_data.most_keys();
-  end if;
-  if v_reshaped then
-    perform lockkeeper_data.check_width(array(select r.id from lockkeeper_data.runs r where r.state in ('queued', 'admitted')));
+-- After a change of limits: what is live counts at once, what waits is laned again if the shape of a limit changed, and who waits at
+-- a full key learns of the room. The caller holds the configuration lock exclusively.
+create function lockkeeper_data.limits_changed(p_reshaped boolean) returns void
+language plpgsql as $$
+begin
+  update lockkeeper_data.configuration set version = version + 1, stamp = stamp + p_reshaped::int, most_keys = lockkeeper_data.most_keys();
+  if p_reshaped then
+    -- Mostly the limits are too few for any subject to need too many keys, and the waiting are not looked at.
+    if (select c.most_keys from lockkeeper_data.configuration c)
+       + 2 * (select coalesce(max((select count(*) from jsonb_object_keys(v.pools))), 0) from lockkeeper_data.job_versions v) > 64 then
+      perform lockkeeper_data.check_width(array(
+        select min(r.id) from lockkeeper_data.runs r where r.state in ('queued', 'admitted') group by r.version_id, r.deployment_id, r.tags, r.max_concurrent is null));
+    end if;
     perform lockkeeper_data.recount_holders();
   end if;
   perform lockkeeper_data.pass_batons(array(select distinct w.key_id from lockkeeper_data.watches w));
 end $$;
 
-create function lockkeeper.apply_limits(limits jsonb) returns table (name text, change text)
-language plpgsql set search_path = pg_catalog, pg_temp set jit = off as $$
+-- Replaces all limits of one source; overrides stay. The caller holds the configuration lock exclusively.
+create function lockkeeper_data.put_limits(p_source text, p_limits jsonb) returns table (name text, change text)
+language plpgsql as $$
+#variable_conflict use_column
+declare
+  v_new lockkeeper_data.limits[] := lockkeeper_data.new_limits(p_source, p_limits);
+  v_names text[]; v_changes text[]; v_moved text[]; v_gone text[]; v_reshaped boolean;
+  v_kept lockkeeper_data.limits[];
 begin
-  if jsonb_typeof(limits) is distinct from 'array' then
-    perform lockkeeper_data.refuse(format('limits is %s, allowed is an array', lockkeeper_data.shown(limits)), 'Write [{ "name": …, "counts": "step", "match": {}, "per": [], "capacity": 1 }].');
-  end if;
-  perform lockkeeper_data.lock_configuration(true);
-  return query select * from lockkeeper_data.put_limits('configuration', limits);
+  select array_agg(c.name), array_agg(c.change), coalesce(array_agg(c.name) filter (where c.moved), '{}'),
+         coalesce(array_agg(c.name) filter (where c.change = 'removed' or c.moved), '{}'), coalesce(bool_or(c.reshapes), false)
+  into v_names, v_changes, v_moved, v_gone, v_reshaped from lockkeeper_data.limit_changes(p_source, v_new) c;
+  if v_names is null then return; end if;
+
+  v_kept := array(select l from lockkeeper_data.limits l where l.source = p_source and l.name = any (v_moved) and l.override is not null);
+  with removed as (
+    delete from lockkeeper_data.limits l where l.source = p_source and l.name = any (v_gone) returning l.id
+  ), gone as (
+    delete from lockkeeper_data.keys k using removed r where k.limit_id = r.id returning k.id
+  )
+  delete from lockkeeper_data.counters c using gone g where c.key_id = g.id;
+  update lockkeeper_data.limits l set capacity = n.capacity, look_buffer = n.look_buffer, replaces = n.replaces, part_of = n.part_of
+  from unnest(v_new) n where l.source = p_source and l.name = n.name and n.name = any (v_names);
+  insert into lockkeeper_data.limits (name, source, counts, equals, has, per, by_pool, capacity, capacity_attribute, replaces, part_of, look_buffer, created_at)
+  select n.name, n.source, n.counts, n.equals, n.has, n.per, n.by_pool, n.capacity, n.capacity_attribute, n.replaces, n.part_of, n.look_buffer, n.created_at
+  from unnest(v_new) n where not exists (select from lockkeeper_data.limits l where l.source = p_source and l.name = n.name);
+  update lockkeeper_data.limits l
+  set override = o.override, override_by = o.override_by, override_why = o.override_why, override_at = o.override_at, override_until = o.override_until
+  from unnest(v_kept) o where l.source = p_source and l.name = o.name;
+  perform lockkeeper_data.limits_changed(v_reshaped);
+  return query select * from unnest(v_names, v_changes);
 end $$;
-comment on function lockkeeper.apply_limits(jsonb) is
-  'Replaces all limits of the configuration by these, in one transaction, and answers what was added, removed or changed. What is live counts at once. '
-  'A limit: { name, counts: run|step, match: { attribute: string | true }, per: [attribute], capacity: number | null, replaces, part_of, look_buffer }.';
+
+create function lockkeeper_data.settings() returns jsonb
+language sql stable
+return (select jsonb_build_object('retention_days', retention_days, 'branch_deployment_days', branch_deployment_days) from lockkeeper_data.configuration);
+
+-- Settings beside the limits, checked: null leaves them as they are; of an object, those left out have their defaults.
+create function lockkeeper_data.checked_settings(p_settings jsonb) returns jsonb
+language plpgsql as $$
+declare
+  v_all jsonb := '{"retention_days": 30, "branch_deployment_days": 14}';
+  v_wrong text;
+begin
+  if p_settings is null then return lockkeeper_data.settings(); end if;
+  if jsonb_typeof(p_settings) <> 'object' then
+    perform lockkeeper_data.refuse(format('settings is %s, allowed is an object', lockkeeper_data.shown(p_settings)), 'Write { "retention_days": 30 }, or null to leave them as they are.', p_field => 'settings');
+  end if;
+  select key into v_wrong from jsonb_each(p_settings) where not v_all ? key limit 1;
+  if found then
+    perform lockkeeper_data.refuse(format('%s is no setting', to_json(v_wrong)), 'Settings are retention_days and branch_deployment_days.', p_field => v_wrong);
+  end if;
+  v_all := v_all || p_settings;
+  select key into v_wrong from jsonb_each(v_all) where value <> 'null' and value::text !~ '^[1-9][0-9]{0,5}$' limit 1;
+  if found then
+    perform lockkeeper_data.refuse(format('%s is %s, allowed are whole days from 1, or null for ever', v_wrong, lockkeeper_data.shown(v_all -> v_wrong)),
+      'Leave it out for the default.', p_field => v_wrong);
+  end if;
+  return v_all;
+end $$;
+
+create function lockkeeper_data.check_limits(p_limits jsonb) returns void
+language plpgsql as $$
+begin
+  if jsonb_typeof(p_limits) is distinct from 'array' then
+    perform lockkeeper_data.refuse(format('limits is %s, allowed is an array', lockkeeper_data.shown(p_limits)), 'Write [{ "name": …, "counts": "step", "match": {}, "per": [], "capacity": 1 }].');
+  end if;
+end $$;
+
+create function lockkeeper.plan_limits(limits jsonb, settings jsonb default null)
+returns table (name text, change text, was jsonb, becomes jsonb, lanes_again boolean)
+language plpgsql set search_path = pg_catalog, pg_temp set jit = off as $$
+#variable_conflict use_column
+begin
+  perform lockkeeper_data.check_limits(limits);
+  return query
+    select c.name, c.change, c.was, c.becomes, c.reshapes from lockkeeper_data.limit_changes('configuration', lockkeeper_data.new_limits('configuration', limits)) c
+    union all
+    select n.key, 'changed', w.value, n.value, false from jsonb_each(lockkeeper_data.checked_settings(settings)) n
+    join jsonb_each(lockkeeper_data.settings()) w on w.key = n.key and w.value <> n.value;
+end $$;
+comment on function lockkeeper.plan_limits(jsonb, jsonb) is
+  'What apply_limits would change, and changes nothing: change is added, removed or changed; was and becomes are the limit { counts, match, per, capacity, replaces, part_of, look_buffer }, '
+  'or the value of a setting. lanes_again: because of it, what waits gets its keys anew; another capacity alone does not need that.';
+
+create function lockkeeper.apply_limits(limits jsonb, settings jsonb default null) returns table (name text, change text)
+language plpgsql set search_path = pg_catalog, pg_temp set jit = off as $$
+#variable_conflict use_column
+declare v_settings jsonb := lockkeeper_data.checked_settings(settings);
+begin
+  perform lockkeeper_data.check_limits(limits);
+  perform lockkeeper_data.lock_configuration(true);
+  return query
+    select * from lockkeeper_data.put_limits('configuration', limits)
+    union all
+    select n.key, 'changed' from jsonb_each(v_settings) n join jsonb_each(lockkeeper_data.settings()) w on w.key = n.key and w.value <> n.value;
+  update lockkeeper_data.configuration c
+  set retention_days = (v_settings ->> 'retention_days')::int, branch_deployment_days = (v_settings ->> 'branch_deployment_days')::int
+  where lockkeeper_data.settings() <> v_settings;
+end $$;
+comment on function lockkeeper.apply_limits(jsonb, jsonb) is
+  'Replaces all limits of the configuration by these, and its settings, in one transaction, and answers what was added, removed or changed. What is live counts at once; overrides stay. '
+  'A limit: { name, counts: run|step, match: { attribute: string | true }, per: [attribute], capacity: number | null, replaces, part_of, look_buffer }. '
+  'settings: { retention_days: how long ended runs are kept (30), branch_deployment_days: after so many without runs a branch deployment ends (14) }, of which null is for ever, and what is left out has its default; without settings they are as they were.';
 
 create function lockkeeper.register(definition jsonb) returns table (job text, version text)
 language plpgsql set search_path = pg_catalog, pg_temp set jit = off as $$
 declare
   v_job text := definition ->> 'job';
-  v_limits jsonb := coalesce(definition -> 'limits', '[]');
+  v_limits jsonb := coalesce(nullif(definition -> 'limits', 'null'), '[]');
+  v_new boolean;
   v_id int;
 begin
   perform lockkeeper_data.check_definition(definition);
-  if (select j.limits from lockkeeper_data.jobs j where j.name = v_job) is distinct from v_limits then
-    perform lockkeeper_data.lock_configuration(true);
-  else
-    perform lockkeeper_data.lock_configuration();
-  end if;
+  perform lockkeeper_data.check_limits(v_limits);
+  v_new := not exists (select from lockkeeper_data.job_versions v where v.job = v_job and v.version = register.definition ->> 'version');
+  -- A lease that is opened right now must see a new version, or be seen by it.
+  perform lockkeeper_data.lock_configuration(v_new or (select j.limits from lockkeeper_data.jobs j where j.name = v_job) is distinct from v_limits);
   v_id := lockkeeper_data.save_job_version(definition);
+  if v_new then
+    perform lockkeeper_data.serve_versions(array(
+      select distinct a.lease_id from lockkeeper_data.lease_accepts a
+      join lockkeeper_data.leases l on l.id = a.lease_id and not l.ended
+      join lockkeeper_data.job_versions v on v.id = v_id and v.job = a.job and (a.shape is null or a.shape = v.shape)), array[v_id]);
+  end if;
   if (select j.limits from lockkeeper_data.jobs j where j.name = v_job) is distinct from v_limits then
     perform lockkeeper_data.put_limits('job ' || v_job, v_limits);
   end if;

@@ -14,15 +14,31 @@ end $$;
 create function lockkeeper_data.lane_arrivals(p_n int) returns int
 language plpgsql as $$
 declare
+  v_runs bigint[];
   v_subjects lockkeeper_data.subject[];
 begin
-  v_subjects := array(select s::lockkeeper_data.subject from lockkeeper_data.run_subjects(
-    array(select w.run_id from lockkeeper_data.waiting w where w.lane_id = 0 order by w.run_id, w.attempts, w.place limit p_n for update skip locked)) s);
+  -- Locked first, looked at in a new statement: their priority may just have been changed.
+  v_runs := array(select w.run_id from lockkeeper_data.waiting w where w.lane_id = 0 order by w.run_id, w.attempts, w.place limit p_n for update skip locked);
+  v_subjects := array(select s::lockkeeper_data.subject from lockkeeper_data.run_subjects(v_runs) s);
   if v_subjects <> '{}' then
     perform lockkeeper_data.join_lanes(array_agg(s.run_id order by s.no), array_agg(0), array_agg(0), lockkeeper_data.lanes_of('run', v_subjects))
     from unnest(v_subjects) with ordinality s(run_id, place, attempts, version_id, priority, deployment_id, max_concurrent, attributes, pools, no);
   end if;
   return cardinality(v_subjects);
+end $$;
+
+-- The lanes of an old stamp, of the highest priority among them, those whose first subjects come first. Empty ones are the very first.
+create function lockkeeper_data.stale_lanes(p_counts lockkeeper_data.subject_kind, p_n int) returns table (lane_id bigint, priority bigint, run_id bigint)
+language plpgsql volatile as $$
+#variable_conflict use_column
+declare
+  v_stamp bigint := lockkeeper_data.current_stamp();
+  v_priority bigint := (select x.priority from lockkeeper_data.lanes x where x.counts = p_counts and x.stamp < v_stamp order by x.priority desc limit 1);
+begin
+  return query
+    select l.id, l.priority, (select w.run_id from lockkeeper_data.waiting w where w.lane_id = l.id order by w.run_id, w.attempts, w.place limit 1) as first
+    from lockkeeper_data.lanes l where l.counts = p_counts and l.stamp < v_stamp and l.priority = v_priority
+    order by first nulls first limit p_n;
 end $$;
 
 -- Moves what waits in lanes of an old stamp to lanes of the new, as many as fit; what it asked for moves with it.
@@ -35,28 +51,45 @@ declare
   v_lanes bigint[];
   v_numbers int[];
   v_wider int[];
-  v_count int := 0;
+  v_count int;
+  v_fit bigint[] := '{}';
+  v_depth int;
+  v_runs bigint[]; v_places int[];
   v_keys bigint[];
 begin
-  v_old := lockkeeper_data.own_lanes(array(select l.id from lockkeeper_data.lanes l
-    where l.counts = p_counts and l.stamp < v_stamp order by l.priority desc, l.id limit 50));
+  v_old := (select o.owned from lockkeeper_data.own_lanes(array(select s.lane_id from lockkeeper_data.stale_lanes(p_counts, 50) s)) o);
   if v_old = '{}' then return 0; end if;
+  -- Read r subjects of each lane, as far as the first of the lanes that have more; and lock no others than those.
+  v_depth := greatest(20, 4 * p_n / cardinality(v_old));
+  select array_agg(x.run_id order by x.run_id, x.place), array_agg(x.place order by x.run_id, x.place) into v_runs, v_places
+  from (select h.run_id, h.place
+        from (select y.*, min(y.run_id) filter (where y.nth = v_depth) over () as known
+              from unnest(v_old) o(lane_id) cross join lateral (
+                select z.run_id, z.place, row_number() over (order by z.run_id, z.attempts, z.place) as nth
+                from lockkeeper_data.waiting z where z.lane_id = o.lane_id order by z.run_id, z.attempts, z.place limit v_depth) y) h
+        where h.known is null or h.run_id <= h.known
+        order by h.run_id, h.place limit p_n) x;
   v_subjects := array(
     select s::lockkeeper_data.subject
     from (select array_agg(w.run_id) as run_ids, array_agg(w.place) as places
-          from (select x.run_id, x.place from unnest(v_old) o(lane_id) cross join lateral (
-                  select y.run_id, y.place from lockkeeper_data.waiting y where y.lane_id = o.lane_id
-                  order by y.run_id, y.attempts, y.place limit p_n for update) x
-                order by x.run_id, x.place limit p_n) w) w
+          from (select y.run_id, y.place from unnest(v_runs, v_places) u(run_id, place)
+                join lockkeeper_data.waiting y on y.run_id = u.run_id and y.place = u.place and y.lane_id = any (v_old)
+                -- Who holds one is about to take it out of its lane.
+                order by y.run_id, y.place for update of y skip locked) w) w
     cross join lateral lockkeeper_data.subjects_of(p_counts, w.run_ids, w.places) s);
   v_lanes := lockkeeper_data.lanes_of(p_counts, v_subjects);
 
   v_numbers := array(select distinct n from lockkeeper_data.lanes l cross join lateral unnest(l.locks) n where l.id = any (v_old));
+  -- A queued run holds and asks for nothing: its new keys need no lock, as when it arrives.
+  v_count := case p_counts when 'run' then cardinality(v_lanes) else 0 end;
   while v_count < cardinality(v_lanes) loop
-    v_wider := array(select distinct n from unnest(v_numbers || (select l.locks from lockkeeper_data.lanes l where l.id = v_lanes[v_count + 1])) n);
-    -- Old and new keys of one subject may be 64 each.
-    exit when cardinality(v_wider) > 128;
-    v_numbers := v_wider;
+    if v_lanes[v_count + 1] <> all (v_fit) then
+      v_wider := array(select distinct n from unnest(v_numbers || (select l.locks from lockkeeper_data.lanes l where l.id = v_lanes[v_count + 1])) n);
+      -- Old and new keys of one subject may be 64 each.
+      exit when cardinality(v_wider) > 128;
+      v_numbers := v_wider;
+      v_fit := v_fit || v_lanes[v_count + 1];
+    end if;
     v_count := v_count + 1;
   end loop;
   v_subjects := v_subjects[1:v_count];
@@ -74,10 +107,11 @@ begin
     perform lockkeeper_data.join_lanes(array_agg(s.run_id), array_agg(s.attempts), array_agg(s.place), v_lanes) from unnest(v_subjects) s;
   end if;
   delete from lockkeeper_data.watches w where w.lane_id = any (v_old);
-  v_keys := array(select distinct k from lockkeeper_data.lanes l cross join lateral unnest(l.keys || l.look_keys || l.ask_keys) k where l.id = any (v_old || v_lanes));
+  v_keys := array(select distinct k from lockkeeper_data.lanes l cross join lateral unnest(l.keys || l.look_keys || l.ask_keys) k where l.id = any (v_old || case p_counts when 'step' then v_lanes end));
   perform lockkeeper_data.bury_lanes(v_old);
   perform lockkeeper_data.pass_batons(v_keys);
-  return greatest(v_count, 1);
+  -- Those that somebody holds are left, and are no reason to call again at once.
+  return v_count + (select count(*)::int from unnest(v_old) o(id) where not exists (select from lockkeeper_data.lanes l where l.id = o.id));
 end $$;
 
 create function lockkeeper_data.stale(p_counts lockkeeper_data.subject_kind) returns boolean
@@ -87,25 +121,30 @@ begin
   return exists (select from lockkeeper_data.lanes l where l.counts = p_counts and l.stamp < v_stamp);
 end $$;
 
-create function lockkeeper.lane(n int default 1000, out laned int, out more boolean)
+create function lockkeeper.lane(n int default 1000, out laned int, out more boolean, out again boolean)
 language plpgsql
 set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan set jit = off set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off set lock_timeout = '30s' as $$
+declare v_moved int := 0;
 begin
   laned := 0;
   more := false;
+  again := false;
   if not pg_try_advisory_xact_lock(5505019530000000000 + 4097) then return; end if;
   perform lockkeeper_data.lock_configuration();
-  -- Ready steps first: a run that looks at their keys must see what they ask.
+  -- Arrivals first: one of them may come before all that is laned again.
+  laned := lockkeeper_data.lane_arrivals(n);
+  more := laned >= n;
+  if more then return; end if;
+  -- Ready steps before runs: a run that looks at their keys must see what they ask.
   if lockkeeper_data.stale('step') then
-    laned := lockkeeper_data.relane('step', n);
+    v_moved := lockkeeper_data.relane('step', n);
   elsif lockkeeper_data.stale('run') then
-    laned := lockkeeper_data.relane('run', n);
-  else
-    laned := lockkeeper_data.lane_arrivals(n);
-    more := laned >= n;
-    return;
+    v_moved := lockkeeper_data.relane('run', n);
   end if;
-  more := laned > 0;
+  laned := laned + v_moved;
+  more := v_moved > 0;
+  again := v_moved > 0;
 end $$;
 comment on function lockkeeper.lane(int) is
-  'Gives new runs their keys and lane, and anew to what waits under limits that have changed since. Answers how many, and whether there may be more.';
+  'Gives new runs their keys and lane, and anew to what waits under limits that have changed since. Answers how many, whether there may be more, and '
+  'whether they were laned again: then admit after each call, since there may be a million.';

@@ -1,27 +1,38 @@
 -- Admit: queued runs take their slots, and their first steps are ready. Each function here is one autocommit call with one lock phase.
 
--- The first queued run that has a lane of an old stamp, or null: from there on, nobody is admitted yet.
-create function lockkeeper_data.first_stale_run(out priority bigint, out run_id bigint)
+-- The first queued run in a lane of an old stamp, or null: from there on, nobody is admitted yet.
+create function lockkeeper_data.first_stale_run() returns lockkeeper_data.open_lanes
 language plpgsql volatile as $$
-#variable_conflict use_column
-declare v_stamp bigint := lockkeeper_data.current_stamp();
+declare v_first lockkeeper_data.open_lanes;
 begin
-  select l.priority, w.run_id into priority, run_id
-  from (select max(x.priority) as priority from lockkeeper_data.lanes x where x.counts = 'run' and x.stamp < v_stamp) m
-  join lockkeeper_data.lanes l on l.counts = 'run' and l.stamp < v_stamp and l.priority = m.priority
-  cross join lateral (select y.run_id from lockkeeper_data.waiting y where y.lane_id = l.id order by y.run_id, y.attempts, y.place limit 1) w
-  order by w.run_id limit 1;
+  if lockkeeper_data.stale('run') then
+    select s.lane_id, 'run', null, s.priority, coalesce(s.run_id, 0), 0, 0 into v_first from lockkeeper_data.stale_lanes('run', 1) s;
+  end if;
+  return v_first;
+end $$;
+
+-- Open lanes of runs in the order of their first subjects, the empty ones first: where a lane is known to begin may be out of date.
+create function lockkeeper_data.open_lanes_of_runs() returns bigint[]
+language plpgsql volatile as $$
+begin
+  return array(
+    select u.id from unnest(lockkeeper_data.first_open_lanes('run', null)) u(id) join lockkeeper_data.lanes l on l.id = u.id
+    left join lateral (select x.run_id from lockkeeper_data.waiting x where x.lane_id = l.id order by x.run_id, x.attempts, x.place limit 1) w on true
+    order by w.run_id is null desc, l.priority desc, w.run_id);
 end $$;
 
 create function lockkeeper.admit(n int default 100, out run_ids bigint[], out more boolean)
 language plpgsql
 set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan set jit = off set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off set lock_timeout = '30s' as $$
 declare
+  v_chosen bigint[];
   v_lanes bigint[];
-  v_count int;
-  v_before record;
+  v_cut bigint[];
+  v_before lockkeeper_data.open_lanes;
+  v_opened lockkeeper_data.open_lanes;
   d lockkeeper_data.decision;
   v_plan bigint[];
+  v_numbers bigint[];
   v_roots lockkeeper_data.subject[];
   v_root_lanes bigint[];
   v_now timestamptz := lockkeeper.now();
@@ -33,38 +44,49 @@ begin
   if lockkeeper_data.stale('step') then
     return;
   end if;
-  v_lanes := lockkeeper_data.first_open_lanes('run', null);
+  v_chosen := lockkeeper_data.open_lanes_of_runs();
+  if v_chosen = '{}' then return; end if;
+  select o.owned, o.cut into v_lanes, v_cut from lockkeeper_data.own_lanes(v_chosen) o;
   if v_lanes = '{}' then return; end if;
-  select * into v_before from lockkeeper_data.first_stale_run();
-  v_count := cardinality(v_lanes);
-  v_lanes := lockkeeper_data.own_lanes(v_lanes);
-  if v_lanes = '{}' then return; end if;
-  d := lockkeeper_data.decide(v_lanes, n, null, v_before.priority, v_before.run_id);
+  -- Nobody is admitted past one in a lane of an old stamp, or in a lane for which the locks did not suffice.
+  v_before := lockkeeper_data.earlier(lockkeeper_data.first_stale_run(), lockkeeper_data.first_subject(v_cut));
+  d := lockkeeper_data.decide(v_lanes, n, null, v_before);
   v_plan := d.run_ids;
   perform lockkeeper_data.lock_runs(v_plan);
   v_roots := array(
     select s::lockkeeper_data.subject
     from (select array_agg(r.id) as run_ids, array_agg(js.place) as places
           from unnest(v_plan) u(id) join lockkeeper_data.runs r on r.id = u.id
-          join lockkeeper_data.job_steps js on js.version_id = r.version_id and js.after = '{}') x
+          join lockkeeper_data.steps js on js.run_id = r.id and js.state = 'pending' and js.needs = 0) x
     cross join lateral lockkeeper_data.step_subjects(x.run_ids, x.places) s);
   v_root_lanes := lockkeeper_data.lanes_of('step', v_roots);
   perform lockkeeper_data.lock_lane_keys(v_lanes);
 
-  -- Looked at before the locks: only who admits takes from these lanes, but a run may have been canceled, and room taken by steps.
-  if not lockkeeper_data.still_holds(d)
-     or exists (select from unnest(v_plan) u(id) where not exists (select from lockkeeper_data.waiting w where w.run_id = u.id and w.place = 0)) then
-    d := lockkeeper_data.decide(v_lanes, n, v_plan, v_before.priority, v_before.run_id);
+  -- Looked at before the locks: only who admits takes from these lanes, but a run may have been canceled or moved, and room taken by steps.
+  -- Or a lane was opened since the choice; from now on, nobody can pass the batons of our keys.
+  if v_plan <> '{}' then
+    v_opened := lockkeeper_data.first_subject(array(
+      select u from unnest(lockkeeper_data.first_open_lanes('run', null)) u where u <> all (v_chosen)));
+    v_before := lockkeeper_data.earlier(v_before, v_opened);
+  end if;
+  if v_opened.run_id is not null or not lockkeeper_data.still_holds(d)
+     or exists (select from unnest(d.run_ids, d.lane_ids) u(id, lane_id)
+                where not exists (select from lockkeeper_data.waiting w where w.run_id = u.id and w.place = 0 and w.lane_id = u.lane_id)) then
+    d := lockkeeper_data.decide(v_lanes, n, v_plan, v_before);
   end if;
   -- Worth another call: not all lanes were read or fitted, a subject had to stay behind, or a lane was opened.
-  more := d.more or cardinality(v_lanes) < v_count or v_count >= 100;
-  more := lockkeeper_data.write_decision(d) or d.held or (more and (d.run_ids <> '{}' or d.asleep_lanes <> '{}' or d.empty <> '{}'));
+  more := d.more or v_cut <> '{}' or cardinality(v_chosen) >= 100;
+  more := lockkeeper_data.write_decision(d) or d.held or v_opened.run_id is not null or (more and (d.run_ids <> '{}' or d.asleep_lanes <> '{}' or d.empty <> '{}'));
   if d.run_ids = '{}' then return; end if;
 
   run_ids := d.run_ids;
+  -- Numbered apart: which row of a join comes first is the planner's choice.
+  v_numbers := array(select nextval('lockkeeper_data.admissions') from unnest(run_ids));
   update lockkeeper_data.runs r set state = 'admitted', admitted_at = v_now, admission = o.admission
-  from (select u.id, nextval('lockkeeper_data.admissions') as admission from (select id from unnest(run_ids) with ordinality x(id, no) order by no) u) o
-  where r.id = o.id;
+  from unnest(run_ids, v_numbers) o(id, admission) where r.id = o.id;
+  insert into lockkeeper_data.deadlines (run_id, deadline, at)
+  select r.id, 'timeout', v_now + r.timeout_ms * interval '1 millisecond'
+  from unnest(run_ids) u(id) join lockkeeper_data.runs r on r.id = u.id where r.timeout_ms is not null;
   update lockkeeper_data.steps s set state = 'ready' from unnest(v_roots) t
   where s.run_id = t.run_id and s.place = t.place and s.run_id = any (run_ids);
   perform lockkeeper_data.join_lanes(array_agg(t.run_id), array_agg(0), array_agg(t.place), array_agg(t.lane_id))
@@ -85,7 +107,7 @@ declare
   d lockkeeper_data.decision;
 begin
   perform lockkeeper_data.lock_configuration();
-  v_lanes := lockkeeper_data.own_lanes(lockkeeper_data.first_open_lanes('step', lockkeeper_data.unserved_versions()));
+  v_lanes := (select o.owned from lockkeeper_data.own_lanes(lockkeeper_data.first_open_lanes('step', lockkeeper_data.unserved_versions())) o);
   if v_lanes = '{}' then return 0; end if;
   perform lockkeeper_data.lock_lane_keys(v_lanes);
   d := lockkeeper_data.decide(v_lanes, 0);

@@ -33,6 +33,7 @@ declare
   v_versions int[] := array(select version_id from lockkeeper_data.lease_jobs where lease_id = lease);
   v_lease lockkeeper_data.leases;
   v_lanes bigint[];
+  v_cut bigint[];
   v_keys bigint[];
   v_count int;
   v_now timestamptz := lockkeeper.now();
@@ -69,10 +70,14 @@ begin
     v_lanes := lockkeeper_data.touched(v_lanes, d);
   end if;
   v_count := cardinality(v_lanes);
-  v_lanes := lockkeeper_data.own_lanes(v_lanes);
+  select o.owned, o.cut into v_lanes, v_cut from lockkeeper_data.own_lanes(v_lanes) o;
   if v_lanes = '{}' then more := false; return; end if;
   perform lockkeeper_data.lock_lane_keys(v_lanes);
-  d := lockkeeper_data.decide(v_lanes, n);
+  -- Nobody is granted past one in a lane for which the locks did not suffice, unless nobody could be granted then.
+  d := lockkeeper_data.decide(v_lanes, n, null, lockkeeper_data.first_subject(v_cut));
+  if v_cut <> '{}' and d.run_ids = '{}' then
+    d := lockkeeper_data.decide(v_lanes, n);
+  end if;
   more := more or d.more or cardinality(v_lanes) < v_count;
   more := lockkeeper_data.write_decision(d) or d.held or (more and (d.run_ids <> '{}' or d.asleep_lanes <> '{}' or d.empty <> '{}'));
   more := more and cardinality(d.run_ids) < n;

@@ -17,13 +17,16 @@ begin
   end loop;
 end $$;
 
-create function lockkeeper_data.cancel_runs(p_run_ids bigint[], p_force boolean, p_only_queued boolean) returns table (run_id bigint, state text)
+-- Ends runs before their time: canceled, or, with the deadline that they did not meet, failed.
+create function lockkeeper_data.cancel_runs(p_run_ids bigint[], p_force boolean, p_only_queued boolean, p_expired text default null)
+returns table (run_id bigint, state text)
 language plpgsql as $$
 #variable_conflict use_column
 declare
   v_runs bigint[];
   v_changes lockkeeper_data.step_change[];
   v_endings lockkeeper_data.ending[];
+  v_asked bigint[];
   v_done bigint[] := '{}';
 begin
   perform lockkeeper_data.lock_configuration();
@@ -31,37 +34,36 @@ begin
   v_runs := array(select r.id from lockkeeper_data.runs r where r.id = any (p_run_ids)
                   and (r.state = 'queued' or (r.state = 'admitted' and not p_only_queued)));
   perform lockkeeper_data.own_lanes_of_runs(v_runs);
+  -- Before any key is locked: who lanes again has locked these when it asks for keys.
+  perform from lockkeeper_data.waiting w where w.run_id = any (v_runs) and w.place = 0 order by w.run_id for update;
   v_changes := array(
     select row(s.run_id, s.place, 0, s.state, 'canceled', 0, 0, 0, 0)::lockkeeper_data.step_change
     from unnest(v_runs) u(id) join lockkeeper_data.steps s on s.run_id = u.id where s.state in ('pending', 'ready'));
   v_endings := array(
-    select row(0, a.run_id, a.place, a.attempt, 'force_canceled', null, null)::lockkeeper_data.ending
+    select row(0, a.run_id, a.place, a.attempt, case when p_expired is null then 'force_canceled' else 'timed_out' end, null, null)::lockkeeper_data.ending
     from unnest(v_runs) u(id) join lockkeeper_data.attempts a on a.run_id = u.id where p_force);
-  if v_changes <> '{}' or v_endings <> '{}' then
+  if p_expired is not null then
+    -- One that is being canceled ends as canceled.
+    update lockkeeper_data.runs r set expired = p_expired where r.id = any (v_runs) and not r.canceling;
+  end if;
+  v_asked := array(select c.run_id from unnest(v_changes) c union select e.run_id from unnest(v_endings) e);
+  if v_asked <> '{}' then
     v_done := lockkeeper_data.change_steps(v_endings, v_changes, v_runs);
   end if;
+  -- What did not fit is as it was, and is asked again.
+  update lockkeeper_data.runs r set expired = null where p_expired is not null and r.id = any (v_asked) and r.id <> all (v_done);
   -- What only has running steps left has nothing to change but this.
   update lockkeeper_data.runs r set canceling = true
   where r.id = any (v_runs) and not r.canceling and r.state = 'admitted'
-    and (r.id = any (v_done) or not exists (select from unnest(v_changes) c where c.run_id = r.id));
+    and (r.id = any (v_done) or r.id <> all (v_asked));
   insert into lockkeeper_data.ticket_changes (run_id, change)
-  select r.id, 'close' from lockkeeper_data.runs r where r.id = any (v_done) and r.state = 'canceled' and r.admission is null
+  select r.id, 'close' from lockkeeper_data.runs r where r.id = any (v_done) and r.state in ('canceled', 'failed') and r.admission is null
   on conflict do nothing;
   return query
-    select u.id, case when r.id is null then 'unknown'
-                      when r.id = any (v_runs) and r.id <> all (v_done) and exists (select from unnest(v_changes) c where c.run_id = r.id) then 'retry'
+    select u.id, case when r.id is null then coalesce((select h.state::text from lockkeeper_data.ended_runs h where h.id = u.id), 'unknown')
+                      when r.id = any (v_asked) and r.id <> all (v_done) then 'retry'
                       else (select v.state from lockkeeper_data.run_state_of(r.id) v) end
     from unnest(p_run_ids) with ordinality u(id, no) left join lockkeeper_data.runs r on r.id = u.id order by u.no;
-end $$;
-
--- The state as people see it: running once a step has started.
-create function lockkeeper_data.run_state_of(p_run_id bigint) returns table (state text)
-language plpgsql stable as $$
-#variable_conflict use_column
-begin
-  return query
-    select case when r.state = 'admitted' and exists (select from lockkeeper_data.steps s where s.run_id = r.id and s.attempts > 0) then 'running' else r.state::text end
-    from lockkeeper_data.runs r where r.id = p_run_id;
 end $$;
 
 create function lockkeeper.cancel(run_ids bigint[], force boolean default false) returns table (run_id bigint, state text)

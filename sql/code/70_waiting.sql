@@ -30,7 +30,7 @@ begin
     with spec as materialized (
       select s.* from lockkeeper_data.shape_specs(v_counts, array[v_subject]) s
     ), looks as (
-      select count(distinct root) filter (where root > 0) = (select count(*) from lockkeeper_data.job_steps js where js.version_id = v_subject.version_id and js.after = '{}') as all_roots
+      select count(distinct root) filter (where root > 0) = cardinality(lockkeeper_data.root_places(v_subject.version_id, v_subject.attributes)) as all_roots
       from spec
     ), asks as materialized (
       -- What ready steps ask is matched anew too while their lanes are of an old stamp.
@@ -54,7 +54,7 @@ end $$;
 
 -- The keys that are full for a waiting subject, with what they hold and may hold.
 create function lockkeeper_data.full_keys(p_run_id bigint, p_place int)
-returns table (key text, key_id bigint, amount int, in_use bigint, asked bigint, capacity bigint)
+returns table (key text, key_id bigint, amount int, in_use bigint, asked bigint, capacity bigint, limit_id int)
 language plpgsql stable as $$
 #variable_conflict use_column
 begin
@@ -65,7 +65,7 @@ begin
       select coalesce(bool_and(r.full), false) as yes from (
         select bool_or(k.in_use + k.asked + k.amount > k.capacity + k.buffer) as full from k where k.root > 0 group by k.root) r
     )
-    select distinct on (k.limit_id, k.key) k.key, k.key_id, k.amount, k.in_use, k.asked, k.capacity
+    select distinct on (k.limit_id, k.key) k.key, k.key_id, k.amount, k.in_use, k.asked, k.capacity, k.limit_id
     from k cross join blocked
     where case when k.root = 0 then k.in_use + k.amount > k.capacity
                else blocked.yes and k.in_use + k.asked + k.amount > k.capacity + k.buffer end
@@ -97,15 +97,16 @@ left join lockkeeper_data.job_steps js on js.version_id = r.version_id and js.pl
 cross join lateral lockkeeper_data.workers_of(r.version_id) x
 cross join lateral (select array(select key from lockkeeper_data.full_keys(w.run_id, w.place))) f(keys)
 union all
-select b.run_id, b.place, js.name, v.job, v.version, d.name, r.priority::bigint + js.priority, r.admitted_at, '{}', b.ready_at
+select b.run_id, b.place, js.name, v.job, v.version, d.name, r.priority::bigint + coalesce(js.priority, 0),
+       case when b.place = 0 then r.submitted_at else r.admitted_at end, '{}', b.ready_at
 from lockkeeper_data.backoffs b
 join lockkeeper_data.runs r on r.id = b.run_id
 join lockkeeper_data.job_versions v on v.id = r.version_id
 join lockkeeper_data.deployments d on d.id = r.deployment_id
-join lockkeeper_data.job_steps js on js.version_id = r.version_id and js.place = b.place;
+left join lockkeeper_data.job_steps js on js.version_id = r.version_id and js.place = b.place;
 comment on view lockkeeper.waiting is
   'Every queued run (place 0, no step) and every ready step, and why it waits: keys are the names of all keys that are full for it; workers: no live worker serves its job version, '
-  'or, for a step, none has room. until: a step that waits for its backoff. No keys and no until: it starts at the next tick. Reads each row anew: ask for one run_id, or for few.';
+  'or, for a step, none has room. until: a run that is delayed, or a step that waits for its backoff. No keys and no until: it starts at the next tick. Reads each row anew: ask for one run_id, or for few.';
 
 create function lockkeeper.why(run_id bigint, step text default null)
 returns table (place int, step_name text, state text, key text, in_use bigint, capacity bigint, amount int, holders jsonb, sentence text)
@@ -127,7 +128,9 @@ language sql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
               left join lockkeeper_data.leases l on l.id = a.lease_id
               where h.key_id = f.key_id
               order by since, h.run_id, h.place limit 20) h) as holders,
-           case when f.capacity = 0 then format('%s is paused: its limit is 0. It starts once the limit is raised.', f.key)
+           case when m.source like 'pause %' then format('%s: it was paused.', f.key)
+                when f.capacity = 0 and m.override is not null then format('%s is paused.', f.key)
+                when f.capacity = 0 then format('%s is paused: its limit is 0. It starts once the limit is raised.', f.key)
                 when f.in_use + f.amount > f.capacity and f.amount > f.capacity
                   then format('%s has %s slots and this asks for %s at once. It starts only if the limit is raised.', f.key, f.capacity, f.amount)
                 when f.in_use + f.amount > f.capacity
@@ -135,15 +138,24 @@ language sql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
                               case when f.in_use + f.amount - f.capacity = 1 then 'one' else 'enough' end,
                               case when f.in_use + f.amount - f.capacity = 1 then 's' else '' end)
                 else format('%s has no room to look forward to: %s of %s slots are used and ready steps ask for %s more. It starts when some of these are through.',
-                            f.key, f.in_use, f.capacity, f.asked) end as sentence
+                            f.key, f.in_use, f.capacity, f.asked) end
+             || case when m.override is null then ''
+                     else format(' %s set %s: %s. It ends %s.', m.override_by, m.override, m.override_why,
+                                 coalesce('at ' || to_char(m.override_until at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS"Z"'),
+                                          case when m.source like 'pause %' then 'when it is resumed' else 'when it is unset' end)) end as sentence
     from subject s cross join lateral lockkeeper_data.full_keys(s.run_id, s.place) f
+    join lockkeeper_data.limits m on m.id = f.limit_id where s.until is null
     union all
     select s.place, s.step, 'workers', null, null, null, null,
-           case when x.workers = 0 then format('No live worker serves job %s in version %s. It starts when one registers it.', to_json(s.job), s.version)
+           case when x.workers = 0 then format('No live worker accepts version %s of job %s%s. It starts when one does.', s.version, to_json(s.job),
+             coalesce((select format(' (live workers accept %s)', string_agg(distinct o.version, ', '))
+                       from lockkeeper_data.job_versions o cross join lateral lockkeeper_data.workers_of(o.id) y
+                       where o.job = s.job and y.workers > 0), ''))
                 else format('All %s workers that serve job %s are busy. It starts when one has room.', x.workers, to_json(s.job)) end
     from subject s cross join lateral lockkeeper_data.workers_of(s.version_id) x where 'workers' = any (s.keys)
     union all
-    select s.place, s.step, null, null, null, null, null, format('Its next attempt begins at %s, after its backoff.', s.until) from subject s where s.until is not null
+    select s.place, s.step, null, null, null, null, null, case when s.place = 0 then format('It is delayed until %s, as it was submitted.', s.until)
+                                                                    else format('Its next attempt begins at %s, after its backoff.', s.until) end from subject s where s.until is not null
     union all
     select s.place, s.step, null, null, null, null, null, 'Nothing holds it up: it starts at the next tick.' from subject s where s.keys = '{}' and s.until is null
   )

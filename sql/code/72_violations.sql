@@ -48,6 +48,7 @@ where s.state in ('pending', 'ready', 'running') and r.state not in ('queued', '
 union all
 select 'queued run does not wait', format('run %s', r.id)
 from lockkeeper_data.runs r where r.state = 'queued' and not exists (select from lockkeeper_data.waiting w where w.run_id = r.id and w.place = 0)
+  and not exists (select from lockkeeper_data.backoffs b where b.run_id = r.id and b.place = 0)
 union all
 select 'ready step does not wait', format('run %s place %s', s.run_id, s.place)
 from lockkeeper_data.steps s where s.state = 'ready'
@@ -67,6 +68,22 @@ select 'running step without attempt, or attempt without running step', format('
 from (select * from lockkeeper_data.steps where state = 'running') s
 full join lockkeeper_data.attempts a on a.run_id = s.run_id and a.place = s.place and a.attempt = s.attempts
 where s.run_id is null or a.run_id is null
+union all
+select 'waits in a lane that is not its own', format('run %s place %s lane %s', w.run_id, w.place, w.lane_id)
+from lockkeeper_data.waiting w join lockkeeper_data.lanes l on l.id = w.lane_id join lockkeeper_data.runs r on r.id = w.run_id
+left join lockkeeper_data.job_steps js on js.version_id = r.version_id and js.place = w.place
+where l.version_id <> r.version_id or l.priority <> r.priority::bigint + coalesce(js.priority, 0) or l.counts <> case when w.place = 0 then 'run' else 'step' end::lockkeeper_data.subject_kind
+union all
+select 'waits twice', format('run %s place %s', b.run_id, b.place) from lockkeeper_data.backoffs b join lockkeeper_data.waiting w on w.run_id = b.run_id and w.place = b.place
+union all
+select 'deadline of a run that is not live', format('run %s %s', d.run_id, d.deadline) from lockkeeper_data.deadlines d
+left join lockkeeper_data.runs r on r.id = d.run_id and r.state in ('queued', 'admitted') where r.id is null
+union all
+select 'run with a timeout has no deadline', format('run %s', r.id) from lockkeeper_data.runs r
+where r.state = 'admitted' and r.timeout_ms is not null and not exists (select from lockkeeper_data.deadlines d where d.run_id = r.id and d.deadline = 'timeout')
+union all
+select 'key of workers is not as the leases are', format('job version %s', v.id) from lockkeeper_data.job_versions v join lockkeeper_data.counters c on c.key_id = v.workers_key
+where (c.capacity >= 0) <> exists (select from lockkeeper_data.lease_jobs j join lockkeeper_data.leases l on l.id = j.lease_id where j.version_id = v.id and not l.ended)
 union all
 select 'lane is neither open nor asleep', format('lane %s', l.id)
 from lockkeeper_data.lanes l, stamp where l.stamp = stamp.now

@@ -1,6 +1,6 @@
 -- What a tick has to do.
 
-create function lockkeeper.todo(out lane boolean, out admit boolean, out sleep boolean, out reap boolean, out sweep boolean, out tickets boolean)
+create function lockkeeper.todo(out lane boolean, out admit boolean, out sleep boolean, out reap boolean, out sweep boolean, out expire boolean, out overrides boolean, out tickets boolean)
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan set jit = off set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
 declare v_now timestamptz := lockkeeper.now();
@@ -13,6 +13,8 @@ begin
     or exists (select from lockkeeper_data.leases l where l.ended)
     or exists (select from lockkeeper_data.attempts a where a.unnamed >= 2)
     or exists (select from lockkeeper_data.backoffs b where b.ready_at <= v_now);
+  expire := exists (select from lockkeeper_data.deadlines d where d.at < v_now);
+  overrides := exists (select from lockkeeper_data.limits l where l.override_until <= v_now);
   tickets := exists (select from lockkeeper_data.ticket_changes t);
 end $$;
 comment on function lockkeeper.todo() is 'What a coordinator''s tick would find to do. Index probes only; writes nothing.';

@@ -5,6 +5,8 @@ import { InvalidArgumentError } from 'commander';
 import { InvalidInputError } from '../errors.ts';
 import type { Io } from './io.ts';
 
+/** The bounds of priorities and counts. */
+export const int32 = { least: -2_147_483_648, most: 2_147_483_647 };
 const biggestRunId = 9_223_372_036_854_775_807n;
 
 /** An integer between two numbers, both included. */
@@ -43,6 +45,16 @@ export function tag(text: string, before: Readonly<Record<string, string>> = {})
   if (!key || value.length === 0) throw new InvalidArgumentError('Write KEY=VALUE, such as customer=acme.');
   if (Object.hasOwn(before, key)) throw new InvalidArgumentError(`The tag ${key} is given twice.`);
   return Object.fromEntries([...Object.entries(before), [key, value.join('=')]]);
+}
+
+const unitMs: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+
+/** A length of time with its unit, such as `90s`; answers milliseconds. */
+export function duration(text: string): number {
+  const [, number = '', unit = ''] = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/.exec(text) ?? [];
+  const ms = Math.round(Number(number) * (unitMs[unit] ?? 0));
+  if (ms >= 1 && ms <= Number.MAX_SAFE_INTEGER) return ms;
+  throw new InvalidArgumentError('Write a number and ms, s, m, h or d, such as 90s.');
 }
 
 /** Any JSON. */

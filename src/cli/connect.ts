@@ -6,6 +6,7 @@ import type { AnyJob, Logger } from '../jobs.ts';
 import { createLockkeeper, type Lockkeeper } from '../lockkeeper.ts';
 import type { Io } from './io.ts';
 import { logOf } from './log.ts';
+import { findDev } from './running-dev.ts';
 import { json } from './text.ts';
 
 /** The options of every command. */
@@ -16,16 +17,23 @@ export function settingsOf(command: Command, io: Io): Settings {
   return { json, databaseUrl: databaseUrl || io.env.DATABASE_URL || undefined };
 }
 
-/** @throws {InvalidInputError} when there is none. */
-export function requireUrl({ databaseUrl }: Settings): string {
+/**
+ * The database that was named, else that of a `dev` that runs here.
+ * @throws {InvalidInputError} when there is neither.
+ */
+export function requireUrl(settings: Settings): string {
+  const databaseUrl = settings.databaseUrl ?? findDev();
   if (databaseUrl) return databaseUrl;
   throw new InvalidInputError('There is no database: set DATABASE_URL, or run `lockkeeper dev`.', {
     hint: 'DATABASE_URL=postgres://user:password@host:port/database, in the environment, in .env or with --database-url.',
   });
 }
 
-/** The schema of pg-boss, if another than the usual one is set. */
-export const pgBossSchemaOf = (io: Io): string | undefined => io.env.PGBOSS_SCHEMA || undefined;
+/** The schemas of Lockkeeper and pg-boss, where others than the usual ones are set. */
+export const schemasOf = (io: Io) => ({
+  schema: io.env.LOCKKEEPER_SCHEMA || undefined,
+  pgBossSchema: io.env.PGBOSS_SCHEMA || undefined,
+});
 
 export type OpenOptions = {
   databaseUrl: string;
@@ -38,7 +46,7 @@ export type OpenOptions = {
 export function open(io: Io, options: OpenOptions): Promise<Lockkeeper> {
   return createLockkeeper({
     connectionString: options.databaseUrl,
-    pgBossSchema: pgBossSchemaOf(io),
+    ...schemasOf(io),
     jobs: options.jobs,
     maxConnections: options.maxConnections,
     log: options.log ?? logOf({ io, to: 'err' }),

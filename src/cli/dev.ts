@@ -1,21 +1,28 @@
+/** `dev`: everything in one process. */
+
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import type { Command } from 'commander';
 import { readConfig } from '../config.ts';
-import { startEmbedded } from '../embedded/index.ts';
-import type { AnyJob, Logger } from '../jobs.ts';
+import { type Embedded, startEmbedded } from '../embedded/index.ts';
+import type { Logger } from '../jobs.ts';
 import { type Lockkeeper, migrateDatabase } from '../lockkeeper.ts';
-import { loop } from '../wake.ts';
-import { open, pgBossSchemaOf, type Settings, select, settingsOf } from './connect.ts';
+import { ProblemsError, parseSubmission } from '../schema.ts';
+import { loop, wallClockMs } from '../wake.ts';
+import { open, type Settings, schemasOf, select, settingsOf } from './connect.ts';
 import { explain } from './help.ts';
 import type { Io } from './io.ts';
-import { findJobsFile, loadJobs, usualFiles } from './jobs-file.ts';
+import { configFile, findJobsFile, type JobsFile, loadJobs, usualFiles } from './jobs-file.ts';
+import { frameText, readFrame } from './live.ts';
 import { logOf } from './log.ts';
+import { noteDev } from './running-dev.ts';
+import type { Screen } from './screen.ts';
 import { addWorkOptions, startWork, type WorkOptions } from './worker.ts';
 
-const configFile = 'lockkeeper.yaml';
+type Options = WorkOptions & { printUrl?: boolean; submit?: string; live: boolean };
 
-type Options = WorkOptions & { printUrl?: boolean };
+/** Milliseconds between two pictures of the live view. */
+const drawEveryMs = 500;
 
 export function addDev(program: Command, io: Io): void {
   const command = addWorkOptions(
@@ -23,18 +30,18 @@ export function addDev(program: Command, io: Io): void {
       .command('dev')
       .description('everything in one process, with an embedded Postgres unless DATABASE_URL is set'),
   )
-    .option(
-      '--print-url',
-      'print the DATABASE_URL of the embedded Postgres; on a terminal it is printed anyway',
-    )
+    .option('--submit <job>', 'submit a run of this job when it has started')
+    .option('--no-live', 'log lines instead of the live view')
+    .option('--print-url', 'print the DATABASE_URL of the embedded Postgres')
     .action(async (options: Options, command: Command) => {
       await dev(io, settingsOf(command, io), options);
     });
   explain(command, {
-    more: `Migrates the database, applies ${configFile} if it is there, runs the jobs of the file if there is one, and tells how many
-runs there are. Ctrl-C drains it, and the embedded Postgres stops when nobody uses it any more; its data stay in
-.lockkeeper/postgres.`,
-    examples: ['dev', 'dev --jobs jobs.ts'],
+    more: `Migrates the database, applies ${configFile} if it is there, runs the jobs of the file if there is one, and submits the
+file's firstRuns, each once by its key. On a terminal it shows a live view: limits, runs, who waits for what.
+Ctrl-C drains it, and the embedded Postgres stops when nobody uses it any more; its data stay in .lockkeeper/postgres.
+While it runs, the other commands in this directory use its embedded Postgres, unless DATABASE_URL names another.`,
+    examples: ['dev', 'dev --jobs jobs.ts --submit load', 'dev --no-live'],
     json: `the log, a line each: { "level": 30, "time": 1767225600000, "msg": "…", … }
 with --print-url one line has "database_url".`,
   });
@@ -42,31 +49,43 @@ with --print-url one line has "database_url".`,
 
 async function dev(io: Io, settings: Settings, options: Options): Promise<void> {
   const stopped = io.stopped();
-  const log = logOf({ io, json: settings.json, to: 'out' });
+  const screen = options.live && !settings.json ? io.screen?.('out') : undefined;
+  const shown = screen ? { ...io, out: screen.keep } : io;
+  const log = logOf({ io: shown, json: settings.json, to: 'out' });
   const file = findJobsFile(options.jobs);
-  const jobs = file === undefined ? [] : await loadJobs(file);
-  const { databaseUrl } = settings;
-  const embedded = databaseUrl ? undefined : await startEmbedded({ log: (text) => log.info(text) });
+  const loaded = file === undefined ? { jobs: [], firstRuns: [] } : await loadJobs(file);
+  const embedded = settings.databaseUrl ? undefined : await startEmbedded({ log: (text) => log.info(text) });
+  let unnote = () => {};
   try {
-    const url = databaseUrl ?? embedded?.url ?? '';
-    if (embedded && (io.terminal || options.printUrl)) tellUrl(io, settings, url);
-    const migrated = await migrateDatabase({ connectionString: url, pgBossSchema: pgBossSchemaOf(io) });
+    const url = settings.databaseUrl ?? embedded?.url ?? '';
+    if (embedded && options.printUrl) tellUrl(shown, settings, embedded);
+    const migrated = await migrateDatabase({ connectionString: url, ...schemasOf(io) });
     if (migrated.changed) log.info({ version: migrated.to }, 'the database is migrated');
-    await work(io, { url, log, jobs, options }, stopped);
+    if (embedded) unnote = noteDev(embedded.url);
+    await work({ io: shown, url, log, file, ...loaded, options, screen }, stopped);
   } finally {
+    unnote();
     await embedded?.close();
   }
   log.info('stopped');
 }
 
-/** The other commands need it. It holds a password, which only reaches loopback. */
-function tellUrl(io: Io, { json }: Settings, url: string): void {
+/** It holds a password, which only reaches loopback. */
+function tellUrl(io: Io, { json }: Settings, { url }: Embedded): void {
   io.out(json ? JSON.stringify({ database_url: url }) : `export DATABASE_URL='${url}'`);
 }
 
-type Work = { url: string; log: Logger; jobs: readonly AnyJob[]; options: Options };
+type Work = JobsFile & {
+  io: Io;
+  url: string;
+  log: Logger;
+  file: string | undefined;
+  options: Options;
+  screen: Screen | undefined;
+};
 
-async function work(io: Io, { url, log, jobs, options }: Work, stopped: Promise<void>): Promise<void> {
+async function work(given: Work, stopped: Promise<void>): Promise<void> {
+  const { io, url, log, jobs, options, screen } = given;
   const lockkeeper = await open(io, { databaseUrl: url, jobs, log });
   try {
     await applyFile(lockkeeper, log);
@@ -75,12 +94,60 @@ async function work(io: Io, { url, log, jobs, options }: Work, stopped: Promise<
     const served = jobs.length > 0 ? { jobs: jobs.map(({ name }) => name) } : {};
     log.info(served, 'lockkeeper runs; Ctrl-C ends it');
     if (jobs.length === 0)
-      log.warn(`there is no ${usualFiles[0]} (nor .js) here, so that no step runs; see --jobs`);
-    await tellUntil(lockkeeper, log, stopped);
+      log.warn(
+        `there is no ${usualFiles[0]} (nor .js, .mjs) here, so that no step runs; see --jobs and \`lockkeeper init\``,
+      );
+    await submitFirst(lockkeeper, given);
+    await (screen ? drawUntil(lockkeeper, given, screen, stopped) : tellUntil(lockkeeper, log, stopped));
     log.info('stopping: what runs may end, nothing new is begun');
   } finally {
     await lockkeeper.close();
   }
+}
+
+/** What the jobs file wants to see run; `key` makes each of them once for a database. */
+async function submitFirst(lockkeeper: Lockkeeper, { firstRuns, file, options, log }: Work): Promise<void> {
+  const first = firstRuns.map((value, i) => checked(value, i, file ?? ''));
+  const submitted = await lockkeeper.submitMany(first);
+  const runs = submitted.filter(({ created }) => created).map(({ runId }) => runId);
+  if (runs.length > 0) log.info({ runs }, `the firstRuns of ${file} are submitted`);
+  if (options.submit === undefined) return;
+  const { runId } = await lockkeeper.submit(options.submit);
+  log.info({ run: runId, job: options.submit }, 'submitted');
+}
+
+function checked(value: unknown, i: number, file: string) {
+  try {
+    const submission = parseSubmission(value);
+    if (submission.key) return submission;
+  } catch (error) {
+    if (!(error instanceof ProblemsError)) throw error;
+    throw new ProblemsError(`firstRuns[${i}] of ${file}`, error.problems);
+  }
+  throw new ProblemsError(`firstRuns[${i}] of ${file}`, [
+    { field: 'key', message: 'is missing: without it the run would be submitted at each start' },
+  ]);
+}
+
+/** Draws the live view until told to stop; the last picture stays. */
+async function drawUntil(
+  lockkeeper: Lockkeeper,
+  { io, log }: Work,
+  screen: Screen,
+  stopped: Promise<void>,
+): Promise<void> {
+  const since = new Date(wallClockMs());
+  const drawing = loop({
+    tick: async () => {
+      screen.draw(frameText(io, await readFrame(lockkeeper, since), screen));
+      return false;
+    },
+    everyMs: drawEveryMs,
+    onError: (error) => log.warn({ err: error }, 'the live view could not be read'),
+  });
+  await stopped;
+  await drawing.stop();
+  screen.end('leave');
 }
 
 async function applyFile(lockkeeper: Lockkeeper, log: Logger): Promise<void> {

@@ -5,12 +5,21 @@ import { errColoursOf, type Io } from './io.ts';
 import { harmlessLines } from './text.ts';
 
 /** The run or step did not succeed, or not all that was asked for could be done; what there is to say was printed. */
-export class Unsuccessful extends Error {}
+export class Unsuccessful extends Error {
+  /** 2 only where the command's help says what it means. */
+  readonly exitCode: 1 | 2;
+
+  constructor(message = '', exitCode: 1 | 2 = 1) {
+    super(message);
+    this.exitCode = exitCode;
+  }
+}
 
 type Said = { message: string; hint?: string | undefined };
 type Raw = Error & { code?: unknown; errors?: unknown; hint?: unknown };
 
-const migrateFirst = 'Run `lockkeeper migrate` on this database, with the same PGBOSS_SCHEMA.';
+const migrateFirst =
+  'Run `lockkeeper migrate` on this database, with the same LOCKKEEPER_SCHEMA and PGBOSS_SCHEMA.';
 const checkAddress = 'Check DATABASE_URL, and that this Postgres runs and can be reached from here.';
 
 /** By the code of Node or the SQLSTATE of Postgres. */
@@ -26,7 +35,20 @@ const known: Readonly<Record<string, (message: string) => Said>> = {
     message,
     hint: 'The user in DATABASE_URL needs the rights of the one who migrated.',
   }),
+  '40P01': inUse,
+  '55P03': inUse,
+  '53300': (message) => ({
+    message,
+    hint: 'End connections that are left over, raise max_connections, or put PgBouncer between.',
+  }),
 };
+
+function inUse(message: string): Said {
+  return {
+    message,
+    hint: 'Others were at the same rows or tables, so this transaction was taken back: try again.',
+  };
+}
 
 function notMigrated(message: string): Said {
   return { message: `The database does not fit this release: ${message}.`, hint: migrateFirst };

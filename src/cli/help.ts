@@ -1,4 +1,4 @@
-/** What stands below the options in every command's help: an example, and what --json prints. */
+/** What stands below the options in every command's help, and in docs/commands.md: examples, and what --json prints. */
 
 import type { Command } from 'commander';
 
@@ -9,13 +9,38 @@ export type Explained = {
   json: string;
   /** What else there is to know. */
   more?: string;
+  /** Exit codes that mean something of their own here. */
+  exit?: string;
 };
 
-export function explain(command: Command, { examples, json, more }: Explained): Command {
+const known = new WeakMap<Command, Explained>();
+
+/** Adds it to the command's help. */
+export function explain(command: Command, explained: Explained): Command {
+  known.set(command, explained);
+  const { examples, json, more, exit } = explained;
   const parts = [
     ...(more ? [more] : []),
-    `${examples.length === 1 ? 'Example' : 'Examples'}:\n${examples.map((each) => `  lockkeeper ${each}`).join('\n')}`,
+    saidExamples(examples),
     `With --json:\n${json.replaceAll(/^/gm, '  ')}`,
+    ...(exit ? [`Exit codes: ${exit}`] : []),
   ];
   return command.addHelpText('after', `\n${parts.join('\n\n')}`);
+}
+
+/** What was said of a command; nothing of one that only has sub-commands. */
+export function explanationOf(command: Command): Explained | undefined {
+  return known.get(command);
+}
+
+/** Adds examples to the help of a command that only has sub-commands: the first of each. */
+export function explainGroup(group: Command): void {
+  const examples = group.commands.flatMap((each) => explanationOf(each)?.examples.slice(0, 1) ?? []);
+  group.addHelpText('after', `\n${saidExamples(examples)}`);
+}
+
+/** Command lines, each on a line of its own. */
+export function saidExamples(examples: readonly string[]): string {
+  const lines = examples.map((each) => `  lockkeeper ${each}`);
+  return `${lines.length === 1 ? 'Example' : 'Examples'}:\n${lines.join('\n')}`;
 }

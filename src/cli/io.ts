@@ -1,6 +1,7 @@
 /** Where the command line reads and writes: the process's own in main.ts, anything in tests. */
 
 import pc from 'picocolors';
+import type { Screen } from './screen.ts';
 
 export type Io = {
   /** Writes a line to standard output. */
@@ -14,6 +15,8 @@ export type Io = {
   terminal: boolean;
   /** The same of standard error. */
   errTerminal: boolean;
+  /** A part of the terminal that is drawn anew, on standard output or standard error; none where that is no terminal. */
+  screen?(on: 'out' | 'err'): Screen | undefined;
   /** Resolves when the process is told to stop (Ctrl-C, SIGTERM); from the first call on the process is not killed by it. */
   stopped(): Promise<void>;
 };

@@ -4,6 +4,7 @@
 import { text } from 'node:stream/consumers';
 import type { Io } from './io.ts';
 import { runCli } from './program.ts';
+import { screenOn } from './screen.ts';
 
 /** From the first call on: the first signal asks to stop, the second ends the process at once. */
 function stopped(): Promise<void> {
@@ -42,6 +43,10 @@ const io: Io = {
   env: process.env,
   terminal: process.stdout.isTTY === true,
   errTerminal: process.stderr.isTTY === true,
+  screen: (on) => {
+    const stream = on === 'out' ? process.stdout : process.stderr;
+    return stream.isTTY && process.env.TERM !== 'dumb' ? screenOn(stream) : undefined;
+  },
   stopped,
 };
 if (broken) io.err(`lockkeeper: .env cannot be read: ${broken.message}`);

@@ -1,34 +1,41 @@
 import type { Command } from 'commander';
 import { migrateDatabase } from '../lockkeeper.ts';
 import type { Migrated } from '../migrate.ts';
-import { answer, pgBossSchemaOf, requireUrl, settingsOf } from './connect.ts';
+import { answer, requireUrl, schemasOf, settingsOf } from './connect.ts';
 import { explain } from './help.ts';
 import type { Io } from './io.ts';
+import { progressOn } from './progress.ts';
 import { line } from './text.ts';
 
-type Options = { dryRun?: boolean; upgradePgBoss?: boolean };
+type Options = { dryRun?: boolean; again?: boolean; upgradePgBoss?: boolean };
 
 export function addMigrate(program: Command, io: Io): void {
   const command = program
     .command('migrate')
     .description("bring the database to this release, pg-boss's schema too")
     .option('--dry-run', 'only say what would be done')
+    .option(
+      '--again',
+      'put functions and views in place anew, even if they are of this release: see `doctor`',
+    )
     .option('--upgrade-pg-boss', 'also upgrade an older pg-boss that is there')
     .action(async (options: Options, command: Command) => {
       const settings = settingsOf(command, io);
+      const progress = progressOn(io, 'migrating');
       const migrated = await migrateDatabase({
         connectionString: requireUrl(settings),
-        pgBossSchema: pgBossSchemaOf(io),
-        upgradePgBoss: options.upgradePgBoss,
-        dryRun: options.dryRun,
-      });
+        ...schemasOf(io),
+        ...options,
+        onProgress: (part, done, of) => progress.at(done, of, part),
+      }).finally(progress.end);
       const value = { ...migrated, dry_run: options.dryRun ?? false };
       answer(io, settings, value, () => said(migrated, value.dry_run));
     });
   explain(command, {
     more: 'Any number of processes may do it at once; repeated, it changes nothing.',
     examples: ['migrate --dry-run', 'migrate'],
-    json: '{ "from": 0, "to": 1, "changed": true, "applied": ["001_schema.sql"], "dry_run": false }',
+    json: `{ "from": 0, "to": 1, "changed": true, "applied": ["001_schema.sql"], "dry_run": false }
+from, to: the schema version found and reached. applied: the files of sql/tables that were applied, or would be.`,
   });
 }
 

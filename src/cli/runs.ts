@@ -1,11 +1,11 @@
 import { type Command, Option } from 'commander';
 import type { Lockkeeper } from '../lockkeeper.ts';
-import { integerFrom, runId, runIds } from './arguments.ts';
+import { integerFrom, runId } from './arguments.ts';
 import { answer, select, settingsOf, withLockkeeper } from './connect.ts';
-import { Unsuccessful } from './failure.ts';
 import { explain } from './help.ts';
 import { coloursOf, type Io } from './io.ts';
-import { noRun, type RunRow, runColumns, type StepRow, stepColumns } from './rows.ts';
+import { noRun, type RunRow, runColumns, runJson, type StepRow, stepColumns, stepJson } from './rows.ts';
+import { addCancel, addPriority, addRetry } from './runs-change.ts';
 import { paintState, table } from './table.ts';
 import { line, shownValue } from './text.ts';
 
@@ -13,10 +13,12 @@ const states = ['queued', 'admitted', 'running', 'succeeded', 'failed', 'cancele
 const limit = { usual: 50, most: 100_000 };
 
 export function addRuns(program: Command, io: Io): void {
-  const runs = program.command('runs').description('list, show and cancel runs');
+  const runs = program.command('runs').description('list, show, cancel and retry runs');
   addList(runs, io);
   addShow(runs, io);
   addCancel(runs, io);
+  addRetry(runs, io);
+  addPriority(runs, io);
 }
 
 type ListOptions = { state?: string; job?: string; limit: number };
@@ -35,10 +37,9 @@ function addList(runs: Command, io: Io): void {
     });
   explain(command, {
     examples: ['runs list --state queued --limit 10'],
-    json: `{ "runs": [{ "run_id": "42", "job": "load", "version": "…", "deployment": "default", "deployment_kind": "full",
-            "state": "queued", "priority": 0, "tags": {}, "key": null, "max_concurrent": null, "canceling": false,
-            "submitted_at": "2026-01-31T12:00:00.000Z", "admitted_at": null, "ended_at": null, "steps": 3, "steps_left": 3 }],
-  "more": false }`,
+    json: `{ "runs": [${runJson}],
+  "more": false }
+start_at: it asks for nothing before. expired: the deadline that it did not meet, queue_timeout or timeout.`,
   });
 }
 
@@ -89,10 +90,8 @@ function addShow(runs: Command, io: Io): void {
     });
   explain(command, {
     examples: ['runs show 42'],
-    json: `{ "run": { "run_id": "42", … as in runs list },
-  "steps": [{ "place": 1, "step": "extract", "state": "failed", "priority": 0, "pools": {}, "tags": {}, "attempts": 1, "losses": 0,
-             "started_at": "…", "ended_at": "…", "worker": "host-7", "times_out_at": null, "last_outcome": "failed",
-             "output": null, "error": { "name": "Error", "message": "…", "stack": "…" } }] }`,
+    json: `{ "run": ${runJson},
+  "steps": [${stepJson}] }`,
   });
 }
 
@@ -135,36 +134,4 @@ function saidShow(io: Io, { run, steps }: Shown): string {
       `${colours.red(state === 'failed' ? 'failed' : 'attempt failed')} ${line`${step}: ${error?.name ?? 'Error'}: ${error?.message}`}`,
   );
   return [...lines, '', rows, ...(said.length === 0 ? [] : ['', ...said])].join('\n');
-}
-
-function addCancel(runs: Command, io: Io): void {
-  const command = runs
-    .command('cancel')
-    .description('cancel runs; their running steps end first, or at once with --force')
-    .argument('<run...>', 'their numbers', runIds)
-    .option('--force', 'end running attempts now, slots and all')
-    .action(async (ids: string[], options: { force?: boolean }, command: Command) => {
-      const settings = settingsOf(command, io);
-      const force = options.force ?? false;
-      const canceled = await withLockkeeper(io, settings, async (lockkeeper) => {
-        const states = [];
-        for (const id of ids) states.push({ run_id: id, state: await lockkeeper.cancel(id, { force }) });
-        return states;
-      });
-      answer(io, settings, { runs: canceled }, () => canceled.map(saidCanceled).join('\n'));
-      const unknown = canceled.filter(({ state }) => state === 'unknown').map((run) => run.run_id);
-      if (unknown.length > 0) throw new Unsuccessful(`There is no run ${unknown.join(', ')}.`);
-    });
-  explain(command, {
-    more: 'A run that has ended stays as it is. A run that does not exist: exit code 1, and the others are canceled.',
-    examples: ['runs cancel 42 43', 'runs cancel 42 --force'],
-    json: '{ "runs": [{ "run_id": "42", "state": "canceled" }] }   state: as in runs list, or unknown',
-  });
-}
-
-function saidCanceled({ run_id, state }: { run_id: string; state: string }): string {
-  if (state === 'canceled') return line`Run ${run_id} is canceled.`;
-  if (state === 'unknown') return line`Run ${run_id} does not exist.`;
-  if (state === 'succeeded' || state === 'failed') return line`Run ${run_id} had ended already: ${state}.`;
-  return line`Run ${run_id} is being canceled: it ends when its running steps do.`;
 }

@@ -8,7 +8,7 @@ export type Column<Row> = {
   head: string;
   of(row: Row): unknown;
   /** Colours a cell; gets its text harmless. */
-  paint?: (text: string, colours: Colours) => string;
+  paint?: (text: string, colours: Colours, row: Row) => string;
   right?: boolean;
 };
 
@@ -30,7 +30,7 @@ export function table<Row>(io: Io, columns: readonly Column<Row>[], rows: readon
     made.push(
       columns.map(({ of, paint }) => {
         const text = harmless(shownValue(of(row)));
-        return paint ? paint(text, colours) : text;
+        return paint ? paint(text, colours, row) : text;
       }),
     );
   }

@@ -1,6 +1,7 @@
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { InvalidInputError } from '../errors.ts';
 import type { AnyJob } from '../jobs.ts';
+import type { Accepts } from '../leases.ts';
 import type { Lockkeeper } from '../lockkeeper.ts';
 import { integerFrom } from './arguments.ts';
 import { open, requireUrl, settingsOf } from './connect.ts';
@@ -18,6 +19,7 @@ export type WorkOptions = {
   room?: number;
   leaseMs?: number;
   graceMs?: number;
+  accepts?: Accepts;
 };
 
 type WorkerOptions = WorkOptions & { coordinator: boolean };
@@ -42,6 +44,12 @@ export function addWorkOptions(command: Command): Command {
       '--grace-ms <n>',
       'milliseconds that steps get to end when it stops (default: 30000)',
       integerFrom(0, most),
+    )
+    .addOption(
+      new Option(
+        '--accepts <versions>',
+        'which versions of its jobs: the same steps and edges as its own, exactly its own, or any (default: same)',
+      ).choices(['same', 'exact', 'any']),
     );
 }
 
@@ -59,7 +67,7 @@ export function addWorker(program: Command, io: Io): void {
           hint: 'Write one that exports jobs, or name another with --jobs FILE.',
         });
       }
-      const jobs = await loadJobs(file);
+      const { jobs } = await loadJobs(file);
       await runUntilStopped(io, { databaseUrl, json: settings.json, jobs }, async (lockkeeper) => {
         await startWork(lockkeeper, options, options.coordinator);
         return { file, jobs: jobs.map(({ name }) => name), coordinator: options.coordinator };
@@ -90,10 +98,10 @@ export function addCoordinator(program: Command, io: Io): void {
 /** Starts a worker, with a coordinator beside it or without. */
 export async function startWork(
   lockkeeper: Lockkeeper,
-  { name, room, leaseMs, graceMs }: WorkOptions,
+  { name, room, leaseMs, graceMs, accepts }: WorkOptions,
   coordinator: boolean,
 ): Promise<void> {
-  const options = { name, room, leaseMs, graceMs };
+  const options = { name, room, leaseMs, graceMs, accepts };
   if (coordinator) await lockkeeper.work(options);
   else await lockkeeper.startWorker(options);
 }

@@ -122,10 +122,13 @@ say(
   'nux',
   'python_logs',
   'code_servers',
-  'retention',
   'secrets',
   'instance',
   'instance_class',
   'sso_default_role',
   'dagster_cloud_api',
+);
+say(
+  () => "Dagster's; write `retention_days` at the top of the file for how long runs that ended are kept",
+  'retention',
 );

@@ -1,11 +1,13 @@
 /** The coordinator as a loop. Any number may run: they share the work by locks in the database, none of them leads. */
 
-import { type Database, transaction } from '../database.ts';
+import { type Database, type Query, transaction } from '../database.ts';
 import type { Logger } from '../jobs.ts';
+import { lockNumber } from '../naming.ts';
 import type { Queue, QueueSettings } from '../queue/boss.ts';
 import { createKeeper, type Keeper } from '../queue/keeper.ts';
 import { type Loop, loop, wallClockMs } from '../wake.ts';
-import { coordinate, keepTickets, pass, type Ticked } from './tick.ts';
+import { Auditor } from './auditor.ts';
+import { coordinate, keepTickets, pass, type Ticked, tidy } from './tick.ts';
 
 export type CoordinatorOptions = {
   database: Database;
@@ -16,8 +18,8 @@ export type CoordinatorOptions = {
   onProgress: () => void;
 };
 
-/** Advisory lock of the pod that does pg-boss's maintenance and cron. */
-const keeperLock = '5505019530000004099';
+/** Number of the advisory lock of the pod that does pg-boss's maintenance and cron. */
+const keeperLock = 4_099;
 const keeperEveryMs = 10_000;
 /** The pass wakes this loop; by itself it hardly ever ticks. */
 const ticketsEveryMs = 600_000;
@@ -25,11 +27,13 @@ const ticketsEveryMs = 600_000;
 export class Coordinator {
   readonly #options: CoordinatorOptions;
   readonly #keeper: Keeper;
+  readonly #auditor: Auditor;
   #loops: Loop[] = [];
 
   constructor(options: CoordinatorOptions) {
     this.#options = options;
     this.#keeper = createKeeper(options.database, options.settings);
+    this.#auditor = new Auditor(options.database, options.queue);
   }
 
   /** One whole pass, by hand. */
@@ -39,27 +43,52 @@ export class Coordinator {
   }
 
   #tell(ticked: Ticked): Ticked {
-    const { log, onProgress } = this.#options;
+    const { log, onProgress, queue } = this.#options;
     if (ticked.remade.length > 0) {
       log.warn(
-        { runs: ticked.remade },
+        { remade: ticked.remade.length, runs: ticked.remade.slice(0, 10) },
         'tickets of queued runs were fetched or ended by somebody; they are made again',
       );
     }
     if (ticked.rejected > 0)
-      log.warn({ rejected: ticked.rejected }, 'submissions were rejected, see lockkeeper.rejected');
+      log.warn({ rejected: ticked.rejected }, `submissions were rejected, see ${queue.names.rejected}`);
+    for (const err of ticked.failures)
+      log.error({ err }, 'submissions or tickets could not be read from pg-boss; trying again');
     if (ticked.admitted.length + ticked.ended + ticked.readied > 0) onProgress();
     return ticked;
   }
 
-  /** pg-boss's maintenance and cron, if no other pod is at it, and the keys of nobody. */
+  /** pg-boss's maintenance and cron and a slice of the audit, if no other pod is at it, and the keys of nobody. */
   async keep(): Promise<void> {
     const { database } = this.#options;
-    await transaction(database, async (query) => {
-      const { rows } = await query('select pg_try_advisory_xact_lock($1) as mine', [keeperLock]);
-      if (rows[0]?.mine === true) await this.#keeper.tick(wallClockMs());
-    });
-    await database.execute('select lockkeeper.collect_keys()', []);
+    try {
+      await transaction(database, (query) => this.#keepBoss(query));
+    } finally {
+      await tidy(database.execute);
+    }
+  }
+
+  async #keepBoss(query: Query): Promise<void> {
+    // Without values, so that nothing of the statement stays open: index builds would wait for its snapshot.
+    const number = lockNumber(this.#options.database.schema, keeperLock);
+    const { rows } = await query(`select pg_try_advisory_xact_lock(${number}) as mine`);
+    if (rows[0]?.mine !== true) return;
+    await this.#keeper.tick(wallClockMs());
+    await this.#audit();
+  }
+
+  async #audit(): Promise<void> {
+    const { queues, missing, orphans } = await this.#auditor.tick();
+    const { log } = this.#options;
+    if (queues.length > 0)
+      log.warn({ queues }, 'queues of ours were deleted in pg-boss; they are made again');
+    if (missing.length > 0)
+      log.warn({ missing: missing.length }, 'queued runs had lost their tickets; they are made again');
+    if (orphans.length > 0)
+      log.warn(
+        { orphans: orphans.length },
+        'tickets of runs that are not queued were left; they are deleted',
+      );
   }
 
   start(): void {
@@ -75,7 +104,8 @@ export class Coordinator {
       const passed = await pass(database, queue);
       this.#tell(passed);
       if (passed.tickets) tickets.wake();
-      return passed.admitted.length + passed.ended + passed.readied + passed.submitted > 0;
+      const { admitted, ended, readied, submitted, canceled, more } = passed;
+      return more || admitted.length + ended + readied + submitted + canceled.length > 0;
     };
     this.#loops = [
       loop({ tick, onError }),

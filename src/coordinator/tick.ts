@@ -15,6 +15,8 @@ type Todo = {
   sleep: boolean;
   reap: boolean;
   sweep: boolean;
+  expire: boolean;
+  overrides: boolean;
   tickets: boolean;
   submissions: boolean;
   strays: boolean;
@@ -29,14 +31,21 @@ export type Ticked = {
   rejected: number;
   canceled: string[];
   remade: string[];
+  /** Why submissions or strays could not be read to their end; the rest of the pass was made all the same. */
+  failures: Error[];
 };
 
-export type CoordinatorDatabase = Pick<Database, 'pool' | 'execute'>;
+export type CoordinatorDatabase = Pick<Database, 'pool' | 'execute' | 'schema'>;
 
 /** Most rounds of laning in one pass before it admits what it has. */
 const laneRounds = 50;
 const laneBatch = 1_000;
+/** Most rounds of submissions (100 each) and of strays (500 each) in one pass: admission must not wait for all of them. */
+const queueRounds = 10;
 const admitBatch = 500;
+/** Most calls of admission after each batch that was laned again: where steps end all the time, laning must go on too. */
+const admitRounds = 8;
+const archiveBatch = 1_000;
 
 /** The one statement of an idle pod. */
 export async function readTodo(execute: Executor, queue: Queue): Promise<Todo> {
@@ -47,18 +56,22 @@ export async function readTodo(execute: Executor, queue: Queue): Promise<Todo> {
   return rows[0] as Todo;
 }
 
-/** One whole pass, tickets included. */
+/** One whole pass, tickets included. Throws when a part of it failed, after all the others. */
 export async function coordinate(database: CoordinatorDatabase, queue: Queue): Promise<Ticked> {
   const ticked = await pass(database, queue);
   if (ticked.tickets) await keepTickets(database, queue);
+  for (const failure of ticked.failures) throw failure;
   return ticked;
 }
 
-/** Ends what timed out, reaps, takes submissions, lanes and admits. `tickets`: some are to be made or closed. */
+/**
+ * Ends what timed out, reaps, takes submissions, lanes and admits. `tickets`: some are to be made or closed. `more`:
+ * there is more to be laned.
+ */
 export async function pass(
   database: CoordinatorDatabase,
   queue: Queue,
-): Promise<Ticked & { tickets: boolean }> {
+): Promise<Ticked & { tickets: boolean; more: boolean }> {
   const { execute } = database;
   const ticked: Ticked = {
     admitted: [],
@@ -68,17 +81,30 @@ export async function pass(
     rejected: 0,
     canceled: [],
     remade: [],
+    failures: [],
   };
+  let more = false;
   const todo = await readTodo(execute, queue);
+  if (todo.overrides) await execute('select lockkeeper.end_overrides()', []);
+  if (todo.expire) await expire(execute, ticked);
   if (todo.sweep) await sweep(execute, ticked);
   if (todo.reap && (await reap(execute)) > 0) await sweep(execute, ticked);
-  if (todo.strays) Object.assign(ticked, await readAllStrays(queue, database));
-  if (todo.submissions) Object.assign(ticked, await takeSubmissions(queue, database));
-  if (todo.lane || todo.submissions || todo.admit || ticked.ended > 0)
-    ticked.admitted = await admitAll(execute);
+  if (todo.strays) await attempt(ticked, () => readAllStrays(queue, database));
+  if (todo.submissions) await attempt(ticked, () => takeSubmissions(queue, database));
+  if (todo.lane || todo.submissions || todo.admit || todo.overrides || ticked.ended + ticked.readied > 0)
+    ({ admitted: ticked.admitted, more } = await admitAll(execute));
   if (todo.sleep) await execute('select lockkeeper.sleep_unserved()', []);
   const tickets = todo.tickets || ticked.admitted.length > 0 || ticked.canceled.length > 0;
-  return { ...ticked, tickets };
+  return { ...ticked, tickets, more };
+}
+
+/** What others did in pg-boss must not keep admission from its work. */
+async function attempt(ticked: Ticked, work: () => Promise<Partial<Ticked>>): Promise<void> {
+  try {
+    Object.assign(ticked, await work());
+  } catch (error) {
+    ticked.failures.push(error as Error);
+  }
 }
 
 /** Makes and closes tickets until none is left. Apart from admission, which it must not hold up. */
@@ -96,6 +122,15 @@ async function sweep(execute: Executor, ticked: Ticked): Promise<void> {
   }
 }
 
+async function expire(execute: Executor, ticked: Ticked): Promise<void> {
+  for (;;) {
+    const { rows } = await execute('select * from lockkeeper.expire(200)', []);
+    const [{ ended, more }] = rows as [{ ended: number; more: boolean }];
+    ticked.ended += ended;
+    if (!more) return;
+  }
+}
+
 async function reap(execute: Executor): Promise<number> {
   let reaped = 0;
   for (;;) {
@@ -106,37 +141,66 @@ async function reap(execute: Executor): Promise<number> {
   }
 }
 
-/** Lanes and admits until there is nothing more to admit; answers the runs in the order of their admission. */
-export async function admitAll(execute: Executor): Promise<string[]> {
-  for (let round = 0; round < laneRounds; round += 1) {
-    const { rows } = await execute('select * from lockkeeper.lane($1)', [laneBatch]);
+/** Moves ended runs to the history, drops what is too old there, and ends idle branches; what else grows is collected. */
+export async function tidy(execute: Executor): Promise<void> {
+  for (;;) {
+    const { rows } = await execute('select * from lockkeeper.archive($1)', [archiveBatch]);
     if (rows[0]?.more !== true) break;
   }
-  const admitted: string[] = [];
   for (;;) {
+    const { rows } = await execute('select more from lockkeeper.drop_history()', []);
+    if (rows[0]?.more !== true) break;
+  }
+  await execute('select lockkeeper.end_branches()', []);
+  await execute('select lockkeeper.collect_keys()', []);
+}
+
+/**
+ * Lanes and admits until there is nothing more to admit; answers the runs in the order of their admission. `more`: it is
+ * not through with what is to be laned. While what waits is laned again, perhaps a million runs, it admits after each batch.
+ */
+export async function admitAll(execute: Executor): Promise<{ admitted: string[]; more: boolean }> {
+  const admitted: string[] = [];
+  let more = true;
+  for (let round = 0; more && round < laneRounds; round += 1) {
+    const { rows } = await execute('select * from lockkeeper.lane($1)', [laneBatch]);
+    const [lane] = rows as [{ more: boolean; again: boolean }];
+    more = lane.more;
+    if (lane.again) admitted.push(...(await admit(execute, admitRounds)));
+  }
+  admitted.push(...(await admit(execute, more ? admitRounds : Number.POSITIVE_INFINITY)));
+  return { admitted, more };
+}
+
+async function admit(execute: Executor, rounds: number): Promise<string[]> {
+  const admitted: string[] = [];
+  for (let round = 0; round < rounds; round += 1) {
     const { rows } = await execute('select * from lockkeeper.admit($1)', [admitBatch]);
     const [{ run_ids, more }] = rows as [{ run_ids: string[]; more: boolean }];
     admitted.push(...run_ids);
-    if (!more) return admitted;
+    if (!more) break;
   }
+  return admitted;
 }
 
 async function takeSubmissions(queue: Queue, database: CoordinatorDatabase) {
   const total = { submitted: 0, rejected: 0 };
-  for (;;) {
+  for (let round = 0; round < queueRounds; round += 1) {
     const { submitted, rejected, more } = await intake(queue, database);
     total.submitted += submitted;
     total.rejected += rejected;
-    if (!more) return total;
+    if (!more) break;
   }
+  return total;
 }
 
 async function readAllStrays(queue: Queue, database: CoordinatorDatabase) {
   const total = { canceled: [] as string[], remade: [] as string[] };
-  for (;;) {
+  for (let round = 0; round < queueRounds; round += 1) {
     const { canceled, remade, more } = await readStrays(queue, database);
     total.canceled.push(...canceled);
     total.remade.push(...remade);
-    if (!more) return total;
+    if (!more) break;
   }
+  return total;
 }

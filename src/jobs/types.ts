@@ -69,6 +69,7 @@ export type TagLimitOptions = {
 export type ExecutorOptions = {
   /** At most so many steps at once: 1 or more; -1, null or left out is unlimited. */
   maxConcurrent?: number | null | undefined;
+  /** Steps at once that have a tag: a list of { key, value, limit }, in the three forms of the configuration. */
   tagConcurrencyLimits?: readonly TagLimitOptions[] | undefined;
 };
 
@@ -94,6 +95,7 @@ export type StepOptions<After extends string = string> = {
   tags?: Readonly<Record<string, string>> | undefined;
   /** Added to the run's: higher is claimed first. 32 bits. Default: 0. */
   priority?: number | undefined;
+  /** How often the step is tried again after a failure, and when. Left out: never. */
   retry?: RetryOptions | undefined;
   /** How often the step's worker may be lost before the step has failed: 0 or more. Default: 3. */
   maxLosses?: number | undefined;

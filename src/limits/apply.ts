@@ -1,11 +1,31 @@
 /** Limits and deployments in the database. */
 
-import { type Config, checkDeployments, parseConfig } from '../config.ts';
+import { type Config, checkDeployments, parseConfig, settingsOf } from '../config.ts';
 import type { Executor } from '../database.ts';
 import { limitsOf } from './compile.ts';
 
-/** What `apply` did to a limit. */
+/** What `apply` did to a limit, or to a setting such as `retention_days`. */
 export type LimitChange = { name: string; change: 'added' | 'removed' | 'changed' };
+
+/** A limit as a plan compares it, without its name. */
+export type PlannedLimit = {
+  counts: 'run' | 'step';
+  match: Record<string, string | true>;
+  per: string[];
+  /** Null is unlimited; a text names an attribute of the subject. */
+  capacity: number | string | null;
+  replaces: string[];
+  part_of: string[];
+  look_buffer: number | null;
+};
+
+/** What `apply` would do; of a setting, its value before and after. */
+export type PlannedChange = LimitChange & {
+  was: PlannedLimit | number | null;
+  becomes: PlannedLimit | number | null;
+  /** Whether what waits must be laned again for it: another capacity alone does not need that. */
+  lanes_again: boolean;
+};
 
 /** One row of the view `limits`. */
 export type LimitState = {
@@ -13,8 +33,16 @@ export type LimitState = {
   counts: 'run' | 'step';
   match: Record<string, string | true>;
   per: string[];
+  /** What counts: the override, if there is one. Null is unlimited. */
   capacity: number | null;
   source: string;
+  /** The capacity without the override. */
+  configured: number | null;
+  override: number | null;
+  override_by: string | null;
+  override_why: string | null;
+  override_at: Date | null;
+  override_until: Date | null;
 };
 
 /** One key in use, as the view `keys` has it. */
@@ -28,31 +56,67 @@ export type KeyState = {
 
 export type DeploymentKind = 'full' | 'branch';
 
+/** The arguments of `apply_limits` and `plan_limits`, from a configuration that is checked here. */
+async function argumentsOf(execute: Executor, value: unknown): Promise<[string, string]> {
+  const config: Config = parseConfig(value);
+  checkDeployments(config, { deployments: await deploymentKinds(execute) });
+  return [JSON.stringify(limitsOf(config)), JSON.stringify(settingsOf(config))];
+}
+
 /**
- * Replaces the whole configuration, in one transaction, and answers what changed. What is live counts at once.
+ * Replaces the whole configuration, in one transaction, and answers what changed. What is live counts at once;
+ * overrides stay.
  * @throws {ConfigError} that names every wrong field; then nothing has changed.
  */
 export async function applyConfig(execute: Executor, value: unknown): Promise<LimitChange[]> {
-  const config: Config = parseConfig(value);
-  checkDeployments(config, { deployments: await deploymentKinds(execute) });
-  const { rows } = await execute('select * from lockkeeper.apply_limits($1)', [
-    JSON.stringify(limitsOf(config)),
-  ]);
+  const values = await argumentsOf(execute, value);
+  const { rows } = await execute('select * from lockkeeper.apply_limits($1, $2)', values);
   return rows as LimitChange[];
 }
 
-/** The deployments and their kinds. */
+/**
+ * What `applyConfig` would change; changes nothing. Empty: the database is as the configuration says.
+ * @throws {ConfigError}
+ */
+export async function planConfig(execute: Executor, value: unknown): Promise<PlannedChange[]> {
+  const values = await argumentsOf(execute, value);
+  const { rows } = await execute('select * from lockkeeper.plan_limits($1, $2)', values);
+  return rows as PlannedChange[];
+}
+
+/** The deployments that take submissions, and their kinds. */
 export async function deploymentKinds(execute: Executor): Promise<Record<string, DeploymentKind>> {
-  const { rows } = await execute('select deployment, kind from lockkeeper.deployments', []);
+  const { rows } = await execute(
+    'select deployment, kind from lockkeeper.deployments where ended_at is null',
+    [],
+  );
   return Object.fromEntries(rows.map(({ deployment, kind }) => [deployment, kind]));
 }
 
 /**
- * Adds a deployment; repeated, it changes nothing.
+ * Adds a deployment; repeated, it changes nothing. One that had ended is taken up again.
  * @throws {ConflictError} when it exists with another kind.
  */
 export async function addDeployment(execute: Executor, name: string, kind: DeploymentKind): Promise<void> {
   await execute('select lockkeeper.add_deployment($1, $2)', [name, kind]);
+}
+
+/**
+ * Ends a deployment: it takes no submissions any more. What becomes of its queued runs: `refuse` to delete it while
+ * there are live runs, `cancel` them, or `keep` them, and they still run. Answers how many were canceled.
+ * @throws {UnknownDeploymentError | ConflictError}
+ */
+export async function deleteDeployment(
+  execute: Executor,
+  name: string,
+  queued: 'refuse' | 'cancel' | 'keep',
+): Promise<number> {
+  for (let canceled = 0; ; ) {
+    const { rows } = await execute('select * from lockkeeper.delete_deployment($1, $2)', [name, queued]);
+    const [answer] = rows as [{ canceled: number; more: boolean }];
+    canceled += answer.canceled;
+    if (!answer.more) return canceled;
+  }
 }
 
 /** All limits, in the order of their names. */

@@ -9,15 +9,33 @@
 import { type Queue as BossQueue, type ConstructorOptions, PgBoss } from 'pg-boss';
 import bossPackage from 'pg-boss/package.json' with { type: 'json' };
 import { type Database, pgBossDb } from '../database.ts';
-import { SchemaError } from '../errors.ts';
+import { InvalidInputError, SchemaError } from '../errors.ts';
+import { dataSchemaOf, defaultSchema } from '../naming.ts';
 import { stillClock } from './still-clock.ts';
 
-/** The tickets: one pg-boss job for each queued run. Nobody fetches it. */
-export const ticketQueue = 'lockkeeper.runs';
-/** Submissions from any pg-boss client. */
-export const submitQueue = 'lockkeeper.submit';
-/** Submissions that were refused, with the reason. Nobody of ours fetches it. */
-export const rejectedQueue = 'lockkeeper.rejected';
+/** What the queues of a Lockkeeper are called. */
+export type QueueNames = {
+  /** The tickets: one pg-boss job for each queued run. Nobody fetches it. */
+  tickets: string;
+  /** Submissions from any pg-boss client. */
+  submit: string;
+  /** Submissions that were refused, with the reason. Nobody of ours fetches it. */
+  rejected: string;
+};
+
+/** Each begins with the schema of its Lockkeeper, so that several can share one pg-boss. */
+export const queueNames = (schema: string): QueueNames => ({
+  tickets: `${schema}.runs`,
+  submit: `${schema}.submit`,
+  rejected: `${schema}.rejected`,
+});
+
+/** Those of the schema `lockkeeper`. */
+export const {
+  tickets: ticketQueue,
+  submit: submitQueue,
+  rejected: rejectedQueue,
+} = queueNames(defaultSchema);
 
 /** The schema of pg-boss's that this release works with. */
 export const bossSchemaVersion: number = bossPackage.pgboss.schema;
@@ -36,10 +54,10 @@ const ticketOptions = {
   warningQueueSize: INT_MAX,
 };
 
-const queues: [name: string, options: Omit<BossQueue, 'name'>][] = [
-  [ticketQueue, { ...ticketOptions, partition: true }],
-  [submitQueue, {}],
-  [rejectedQueue, { retentionSeconds: 30 * 86_400 }],
+const queuesOf = ({ tickets, submit, rejected }: QueueNames): [string, Omit<BossQueue, 'name'>][] => [
+  [tickets, { ...ticketOptions, partition: true }],
+  [submit, {}],
+  [rejected, { retentionSeconds: 30 * 86_400 }],
 ];
 
 export type QueueSettings = {
@@ -51,10 +69,13 @@ export type QueueSettings = {
   onError?: ((error: Error) => void) | undefined;
 };
 
-/** pg-boss, open. Opaque outside this folder. */
+/** pg-boss, open. Opaque outside this folder, and without pg-boss's types in what we publish. */
 export type Queue = {
+  /** @internal */
   readonly boss: PgBoss;
+  /** Of pg-boss. */
   readonly schema: string;
+  readonly names: QueueNames;
   /** Closes no connection: the pool is not pg-boss's. */
   close(): Promise<void>;
 };
@@ -64,10 +85,10 @@ export type Queue = {
  * @throws {SchemaError} when pg-boss is not installed, older or newer than this release knows.
  */
 export async function openQueue(
-  database: Pick<Database, 'execute'>,
+  database: Pick<Database, 'execute' | 'schema'>,
   settings: QueueSettings = {},
 ): Promise<Queue> {
-  const schema = settings.schema ?? 'pgboss';
+  const schema = bossSchema(database, settings);
   const boss = makeBoss(schema, settings, { db: pgBossDb(database.execute), migrate: false });
   const found = await readVersion(boss);
   if (found === 0) {
@@ -77,7 +98,28 @@ export async function openQueue(
   }
   refuseOther(found, schema);
   await boss.start();
-  return { boss, schema, close: () => boss.stop({ close: false, graceful: false }) };
+  const names = queueNames(database.schema);
+  return { boss, schema, names, close: () => boss.stop({ close: false, graceful: false }) };
+}
+
+/** pg-boss lives beside Lockkeeper: what is in a schema of ours, `migrate` replaces. */
+function bossSchema(database: Pick<Database, 'schema'>, { schema = 'pgboss' }: QueueSettings): string {
+  const ours = [defaultSchema, database.schema].flatMap((each) => [each, dataSchemaOf(each)]);
+  if (!ours.includes(schema)) return schema;
+  throw new InvalidInputError(`The schema ${schema} is Lockkeeper's own; pg-boss cannot live there.`, {
+    hint: 'Set another one in PGBOSS_SCHEMA (the option `pgBossSchema`), or none for `pgboss`.',
+  });
+}
+
+/**
+ * Creates those of our queues that somebody deleted in pg-boss; answers their names.
+ * @internal
+ */
+export async function mendQueues({ boss, names }: Queue): Promise<string[]> {
+  const there = (await boss.getQueues(Object.values(names))).map(({ name }) => name);
+  const missing = queuesOf(names).filter(([name]) => !there.includes(name));
+  for (const [name, options] of missing) await boss.createQueue(name, options);
+  return missing.map(([name]) => name);
 }
 
 /**
@@ -85,18 +127,22 @@ export async function openQueue(
  * three queues where they are missing. Its indexes that take long are built afterwards, by the keeper.
  */
 export function queueSchema(
-  database: Pick<Database, 'execute'>,
+  database: Pick<Database, 'execute' | 'schema'>,
   settings: QueueSettings & { upgrade?: boolean | undefined } = {},
 ): { version: string; migrate(): Promise<void> } {
-  const schema = settings.schema ?? 'pgboss';
+  const schema = bossSchema(database, settings);
+  const names = queueNames(database.schema);
   const migrate = async () => {
-    const boss = makeBoss(schema, settings, { db: pgBossDb(database.execute), migrate: true });
-    const found = await readVersion(boss);
+    const db = pgBossDb(database.execute);
+    const older = makeBoss(schema, settings, { db, migrate: true });
+    const found = await readVersion(older);
     if (found !== 0) refuseOther(found, schema, settings.upgrade);
+    if (found !== bossSchemaVersion) await bring(older);
+    const boss = makeBoss(schema, settings, { db, migrate: false });
     await boss.start();
     try {
-      for (const [name, options] of queues) await boss.createQueue(name, options);
-      await boss.updateQueue(ticketQueue, ticketOptions);
+      for (const [name, options] of queuesOf(names)) await boss.createQueue(name, options);
+      await boss.updateQueue(names.tickets, ticketOptions);
     } finally {
       await boss.stop({ close: false });
     }
@@ -104,7 +150,21 @@ export function queueSchema(
   return { version: `pg-boss ${bossPackage.version} in ${schema}`, migrate };
 }
 
-/** A PgBoss with the settings common to all of ours; its events go to the settings' listeners. */
+/** Stopped at once: the index builds that begin then would wait for the transaction of the migration around this. */
+async function bring(boss: PgBoss): Promise<void> {
+  try {
+    await boss.start();
+  } catch (error) {
+    throw new SchemaError(`pg-boss: ${(error as Error).message}`, { cause: error });
+  } finally {
+    await boss.stop({ close: false, graceful: false });
+  }
+}
+
+/**
+ * A PgBoss with the settings common to all of ours; its events go to the settings' listeners.
+ * @internal
+ */
 export function makeBoss(schema: string, settings: QueueSettings, options: ConstructorOptions): PgBoss {
   const boss = new PgBoss({
     schema,
@@ -122,7 +182,10 @@ export function makeBoss(schema: string, settings: QueueSettings, options: Const
   return boss;
 }
 
-/** The version of pg-boss's schema; 0 when there is none. */
+/**
+ * The version of pg-boss's schema; 0 when there is none.
+ * @internal
+ */
 export async function readVersion(boss: PgBoss): Promise<number> {
   if (!(await boss.isInstalled())) return 0;
   return (await boss.schemaVersion()) ?? 0;

@@ -17,7 +17,7 @@ import {
   UnknownJobError,
 } from '../errors.ts';
 import { ProblemsError, parseSubmission, type Submission } from '../schema.ts';
-import { type Queue, rejectedQueue, submitQueue } from './boss.ts';
+import type { Queue } from './boss.ts';
 import { submitTicketed } from './tickets.ts';
 
 /** The data of a pg-boss job in `lockkeeper.rejected`. */
@@ -39,7 +39,7 @@ type Checked = { sent: Sent; submission: Submission };
 /** One tick: takes up to `n` submissions that are due. When none is, it costs one probe of an index. */
 export async function intake(
   queue: Queue,
-  database: Pick<Database, 'pool' | 'execute'>,
+  database: Pick<Database, 'pool' | 'execute' | 'schema'>,
   n = 100,
 ): Promise<{ submitted: number; rejected: number; more: boolean }> {
   const { rows } = await database.execute(`select ${hasSubmissions(queue)} as due`, []);
@@ -47,28 +47,27 @@ export async function intake(
   return transaction(database, async (query) => {
     const execute = executor(query);
     const db = pgBossDb(execute);
-    const batch: Sent[] = await queue.boss.fetch(submitQueue, { batchSize: n, includeMetadata: true, db });
+    const { submit } = queue.names;
+    const batch: Sent[] = await queue.boss.fetch(submit, { batchSize: n, includeMetadata: true, db });
     const { checked, rejections } = check(batch);
     rejections.push(...(await submitAll(queue, execute, checked)));
-    if (rejections.length > 0) {
-      await queue.boss.insert(
-        rejectedQueue,
-        rejections.map((data) => ({ data })),
-        { db },
-      );
-    }
+    await keepRejections(queue, execute, rejections);
     const ids = batch.map(({ id }) => id);
     // Completed, not deleted: pg-boss's throttling counts what was sent before.
-    if (ids.length > 0) await queue.boss.complete(submitQueue, ids, null, { db });
+    if (ids.length > 0) await queue.boss.complete(submit, ids, null, { db });
     const rejected = rejections.length;
     return { submitted: batch.length - rejected, rejected, more: batch.length >= n };
   });
 }
 
-/** An SQL condition for the coordinator's one statement: whether a submission is due. Uses pg-boss's index …_i14. */
-export function hasSubmissions({ schema }: Queue): string {
-  return `exists (select from ${schema}.job where name = '${submitQueue}' and state in ('created', 'retry')
-    and not blocked and start_after <= ${schema}.job_now())`;
+/**
+ * An SQL condition for the coordinator's one statement: whether a submission is due. In the order of pg-boss's index
+ * …_i14, so that it is one probe for each state, however many are delayed.
+ */
+export function hasSubmissions({ schema, names }: Queue): string {
+  const due = (state: string) => `(select true from ${schema}.job where name = '${names.submit}'
+    and state = '${state}' and not blocked and start_after <= ${schema}.job_now() order by start_after limit 1)`;
+  return `coalesce(${due('created')}, ${due('retry')}, false)`;
 }
 
 function check(batch: Sent[]): { checked: Checked[]; rejections: Rejection[] } {
@@ -97,28 +96,56 @@ async function submitAll(queue: Queue, execute: Executor, items: Checked[]): Pro
 }
 
 /** Answers the error when it is the submissions' own fault; then nothing of them is left in the transaction. */
-async function trySubmit(queue: Queue, execute: Executor, items: Checked[]): Promise<unknown> {
+function trySubmit(queue: Queue, execute: Executor, items: Checked[]): Promise<unknown> {
   const submissions = items.map(({ submission }) => submission);
-  let refusal: unknown;
+  return faultOf(execute, () => submitTicketed(queue, execute, submissions));
+}
+
+/** All at once; if that fails, each by itself; what fails even so is kept without its data. */
+async function keepRejections(queue: Queue, execute: Executor, rejections: Rejection[]): Promise<void> {
+  if (rejections.length === 0) return;
+  const { rejected, submit } = queue.names;
+  const insert = (some: Rejection[]) =>
+    queue.boss.insert(
+      rejected,
+      some.map((data) => ({ data })),
+      { db: pgBossDb(execute) },
+    );
+  if ((await faultOf(execute, () => insert(rejections))) === undefined) return;
+  for (const each of rejections) {
+    const fault = await faultOf(execute, () => insert([each]));
+    if (fault === undefined) continue;
+    const why = `It cannot be repeated here (${(fault as Error).message}); pg-boss has it as job ${each.submitted_id} of ${submit}.`;
+    await insert([{ ...each, submission: null, error: `${each.error} ${why}` }]);
+  }
+}
+
+/** Answers the error of `work` when what it was given is at fault, and then all is as it was before. */
+async function faultOf(execute: Executor, work: () => Promise<unknown>): Promise<unknown> {
+  let fault: unknown;
   await execute('savepoint submission', []);
   try {
-    await submitTicketed(queue, execute, submissions);
+    await work();
   } catch (error) {
     if (!isTheirOwnFault(error)) throw error;
     await execute('rollback to savepoint submission', []);
-    refusal = error;
+    fault = error;
   }
   await execute('release savepoint submission', []);
-  return refusal;
+  return fault;
 }
 
-/** Of Postgres's errors: data (22), constraints (23), limits of a program such as nesting (54), raised ones (P0). */
+/**
+ * Nested too deep for JSON (a RangeError); of Postgres's errors: data (22), constraints (23), limits of a program such
+ * as nesting (54), raised ones (P0).
+ */
 function isTheirOwnFault(error: unknown): boolean {
   if (error instanceof LockkeeperError) {
     return [InvalidInputError, UnknownJobError, UnknownDeploymentError, ConflictError].some(
       (refusal) => error instanceof refusal,
     );
   }
+  if (error instanceof RangeError) return true;
   const { code } = error as { code?: unknown };
   return typeof code === 'string' && /^(22|23|54|P0)...$/.test(code);
 }

@@ -9,7 +9,7 @@
  */
 
 import type { PgBoss } from 'pg-boss';
-import { type Database, type Executor, pgBossDb } from '../database.ts';
+import { asWritten, type Database, type Executor, pgBossDb } from '../database.ts';
 import { makeBoss, type QueueSettings, readVersion, refuseOther } from './boss.ts';
 import { activity, type StillClock, stillClock } from './still-clock.ts';
 
@@ -28,8 +28,9 @@ const isIndexBuild = (text: string) => /\bindex\s+concurrently\b/i.test(text);
 
 export function createKeeper(database: Pick<Database, 'execute'>, settings: QueueSettings = {}): Keeper {
   const { track, settled } = activity();
+  const send = asWritten(database.execute);
   const execute: Executor = (text, values) => {
-    const work = database.execute(text, values);
+    const work = send(text, values);
     return isIndexBuild(text) ? work : track(work);
   };
   let open: { boss: PgBoss; clock: StillClock } | undefined;

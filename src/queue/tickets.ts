@@ -5,7 +5,7 @@
 
 import { type Database, type Executor, pgBossDb, transaction } from '../database.ts';
 import type { Submission } from '../schema.ts';
-import { type Queue, ticketQueue } from './boss.ts';
+import type { Queue } from './boss.ts';
 
 /** What pg-boss's users see of a queued run. */
 export type Ticket = {
@@ -14,6 +14,8 @@ export type Ticket = {
   deployment: string;
   tags: Readonly<Record<string, string>>;
   priority: number;
+  /** pg-boss shows the ticket as deferred until then. */
+  startAt?: Date | string | null | undefined;
 };
 
 export type Submitted = {
@@ -41,12 +43,18 @@ export async function insertTickets(
   tickets: readonly Ticket[],
 ): Promise<void> {
   if (tickets.length === 0) return;
-  const jobs = tickets.map(({ runId, job, deployment, tags, priority }) => ({
+  const jobs = tickets.map(({ runId, job, deployment, tags, priority, startAt }) => ({
     id: ticketId(runId),
     priority,
     data: { run_id: runId, job, deployment, tags },
+    ...(startAt == null ? {} : { startAfter: deferredTo(startAt) }),
   }));
-  await queue.boss.insert(ticketQueue, jobs, { db: pgBossDb(execute) });
+  await queue.boss.insert(queue.names.tickets, jobs, { db: pgBossDb(execute) });
+}
+
+/** As pg-boss can read it: it takes no year before 1 or after 9999. */
+function deferredTo(startAt: Date | string): Date {
+  return new Date(Math.min(Math.max(new Date(startAt).getTime(), 0), Date.UTC(9999, 11, 31)));
 }
 
 /**
@@ -72,26 +80,36 @@ export async function submitTicketed(
   return submitted;
 }
 
-function ticketOf(runId: string, { job, deployment, tags, priority }: Submission): Ticket {
-  return { runId, job, deployment: deployment ?? 'default', tags: tags ?? {}, priority: priority ?? 0 };
+function ticketOf(runId: string, submission: Submission): Ticket {
+  const { job, branch, deployment, tags, priority, start_at: startAt } = submission;
+  return {
+    runId,
+    job,
+    deployment: branch ?? deployment ?? 'default',
+    tags: tags ?? {},
+    priority: priority ?? 0,
+    startAt,
+  };
 }
 
 /**
- * One tick: makes and deletes up to `n` tickets, as `submit`, `admit` and `cancel` have noted in the database. The
- * notes are taken and followed in one transaction. Several processes at a time share the work.
+ * One tick: makes, makes anew and deletes up to `n` tickets, as `submit`, `set_priority`, `admit` and `cancel` have
+ * noted in the database. The notes are taken and followed in one transaction. Several processes share the work.
  */
 export async function mirrorTickets(
   queue: Queue,
-  database: Pick<Database, 'pool'>,
+  database: Pick<Database, 'pool' | 'schema'>,
   n = 1_000,
 ): Promise<{ made: number; closed: number; more: boolean }> {
   return transaction(database, async (query) => {
     const { rows } = await query('select * from lockkeeper.take_ticket_changes($1)', [n]);
-    const make = rows.filter((row) => row.change === 'make').map(ticketOfRow);
-    const close = rows.filter((row) => row.change === 'close').map((row) => ticketId(String(row.run_id)));
-    await insertTickets(queue, query, make);
-    await deleteTickets(queue, query, close);
-    return { made: make.length, closed: close.length, more: rows.length >= n };
+    const [make = [], remake = [], close = []] = ['make', 'remake', 'close'].map((change) =>
+      rows.filter((row) => row.change === change),
+    );
+    const gone = [...remake, ...close].map(({ run_id }) => ticketId(String(run_id)));
+    await deleteTickets(queue, query, gone);
+    await insertTickets(queue, query, [...make, ...remake].map(ticketOfRow));
+    return { made: make.length + remake.length, closed: close.length, more: rows.length >= n };
   });
 }
 
@@ -102,55 +120,110 @@ function ticketOfRow(row: Record<string, unknown>): Ticket {
     deployment: String(row.deployment),
     tags: row.tags as Record<string, string>,
     priority: Number(row.priority),
+    startAt: row.start_at as Ticket['startAt'],
   };
 }
 
 /** Deletes by id in one statement, in whatever state they are. */
 async function deleteTickets(queue: Queue, execute: Executor, ids: string[]): Promise<void> {
-  if (ids.length > 0) await queue.boss.deleteJob(ticketQueue, ids, { db: pgBossDb(execute) });
+  if (ids.length > 0) await queue.boss.deleteJob(queue.names.tickets, ids, { db: pgBossDb(execute) });
 }
 
 /**
  * One tick: what others did to tickets. One that was canceled in pg-boss cancels its run, if that is still queued;
  * one that was fetched, completed or failed is made again (worth a warning: somebody works on this queue). Both are
- * found by pg-boss's own indexes, so that where there is none a million tickets cost two index probes. A crash between
- * cancel and delete only cancels again.
+ * found by pg-boss's own indexes, so that where there is none a million tickets cost three index probes. A crash
+ * between cancel and delete only cancels again.
  */
 export async function readStrays(
   queue: Queue,
-  database: Pick<Database, 'pool' | 'execute'>,
+  database: Pick<Database, 'pool' | 'execute' | 'schema'>,
   n = 500,
 ): Promise<{ canceled: string[]; remade: string[]; more: boolean }> {
   const { rows } = await database.execute(selectStrays(queue), [n]);
-  const canceled: string[] = [];
-  const remade: string[] = [];
-  for (const { id, state } of rows) {
-    const runId = runIdOf(String(id));
-    if (runId !== undefined) (state === 'cancelled' ? canceled : remade).push(runId);
-  }
-  if (canceled.length > 0) await database.execute('select lockkeeper.cancel_queued($1)', [canceled]);
-  const ids = rows.map((row) => String(row.id));
-  if (ids.length > 0) {
+  const strays = rows.map(({ id, state }) => ({ id: String(id), state, runId: runIdOf(String(id)) }));
+  const runsOf = (canceled: boolean) =>
+    strays.flatMap(({ runId, state }) => (runId && (state === 'cancelled') === canceled ? [runId] : []));
+  const { canceled, again } = await cancelQueued(database.execute, runsOf(true));
+  const remade = runsOf(false);
+  // The ticket of a run that was too much for one call stays, and is found again.
+  const done = strays.filter(({ runId }) => !again.includes(runId ?? '')).map(({ id }) => id);
+  if (done.length > 0) {
     await transaction(database, async (query) => {
-      await deleteTickets(queue, query, ids);
+      await deleteTickets(queue, query, done);
       if (remade.length > 0) await query('select lockkeeper.remake_tickets($1)', [remade]);
     });
   }
-  return { canceled, remade, more: rows.length >= n };
+  return { canceled, remade, more: rows.length >= n || again.length > 0 };
+}
+
+async function cancelQueued(
+  execute: Executor,
+  runIds: string[],
+): Promise<{ canceled: string[]; again: string[] }> {
+  if (runIds.length === 0) return { canceled: [], again: [] };
+  const { rows } = await execute('select run_id, state from lockkeeper.cancel_queued($1)', [runIds]);
+  const idsIn = (wanted: string) =>
+    rows.filter(({ state }) => state === wanted).map(({ run_id }) => String(run_id));
+  return { canceled: idsIn('canceled'), again: idsIn('retry') };
 }
 
 /** An SQL condition for the coordinator's one statement: whether `readStrays` has something to do. */
 export function hasStrays(queue: Queue): string {
-  return `(exists (select ${ended(queue)}) or exists (select ${inWork(queue)}))`;
+  const [ended, ...inWork] = strayKinds(queue).map((kind) => `(select true ${kind} limit 1)`);
+  return `coalesce(${[ended, ...inWork].join(', ')}, false)`;
 }
 
 function selectStrays(queue: Queue): string {
-  return `(select id, state ${ended(queue)} order by completed_on limit $1)
-    union all (select id, state ${inWork(queue)} limit $1)`;
+  return strayKinds(queue)
+    .map((kind) => `(select id, state ${kind} limit $1)`)
+    .join(' union all ');
 }
 
-// pg-boss's index …_i16 holds what has ended, canceled ones too; its index …_i14 holds the other states.
-const ended = ({ schema }: Queue) =>
-  `from ${schema}.job where name = '${ticketQueue}' and completed_on is not null`;
-const inWork = ({ schema }: Queue) =>
-  `from ${schema}.job where name = '${ticketQueue}' and state in ('retry', 'active')`;
+/**
+ * pg-boss's index …_i16 holds what has ended, canceled ones too; its index …_i14 holds the other states. In the order
+ * of the index: without it, what Postgres last knew of the table may make it read all of it.
+ */
+function strayKinds({ schema, names }: Queue): string[] {
+  const tickets = `from ${schema}.job where name = '${names.tickets}'`;
+  const inWork = (state: string) => `${tickets} and state = '${state}' order by blocked, start_after`;
+  return [`${tickets} and completed_on is not null order by completed_on`, inWork('retry'), inWork('active')];
+}
+
+/** What a slice of the audit found. */
+export type Audited = {
+  /** Queued runs that had no ticket; they are noted, and get one with the next `mirrorTickets`. */
+  missing: string[];
+  /** Runs that are not queued and still had one; it is deleted. */
+  orphans: string[];
+  /** The id up to which all is compared; undefined: to the end. */
+  upto: string | undefined;
+};
+
+/**
+ * Compares the next `n` runs after this id with the next `n` tickets, and mends what differs. Both are read in one
+ * statement, so that what is being submitted, admitted or mirrored at this moment is seen whole or not at all.
+ * Several at a time do no harm.
+ */
+export async function auditTickets(
+  queue: Queue,
+  database: Pick<Database, 'execute'>,
+  after: string,
+  n: number,
+): Promise<Audited> {
+  const { execute } = database;
+  const { rows } = await execute(selectAudit(queue), [after, n, ticketId(after)]);
+  const [found] = rows as [{ upto: string | null; missing: string[]; orphans: string[] }];
+  const { upto, missing, orphans } = found;
+  if (missing.length > 0) await execute('select lockkeeper.remake_tickets($1)', [missing]);
+  await deleteTickets(queue, execute, orphans.map(ticketId));
+  return { missing, orphans, upto: upto ?? undefined };
+}
+
+/** The ids of a partition's primary key are in the order of the runs. */
+function selectAudit({ schema, names }: Queue): string {
+  return `select a.* from lockkeeper.audit_tickets($1, $2::int, array(
+    select ('x' || right(id::text, 12))::bit(48)::bigint from ${schema}.job
+    where name = '${names.tickets}' and id > $3 and id <= '${ticketPrefix}ffffffffffff'
+    order by id limit $2::int)) a`;
+}

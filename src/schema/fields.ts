@@ -9,10 +9,15 @@ const NOT_TEXT =
   'contains NUL or half of a surrogate pair, which Postgres cannot store; leave that character out';
 
 /** Any string that Postgres can store. */
-export const text = z.string({ error: says('a string') }).refine(isText, { error: NOT_TEXT });
+export const text = z
+  .string({ error: says('a string') })
+  .refine(isText, { error: NOT_TEXT })
+  .meta({ allowed: 'text' });
 
 /** A name of a job, step or deployment: any text that is not empty. */
-export const name = text.refine((value) => value !== '', { error: 'must not be empty' });
+export const name = text
+  .refine((value) => value !== '', { error: 'must not be empty' })
+  .meta({ allowed: 'text, not empty' });
 
 /** A tag's value. Unquoted numbers and booleans are the usual slip in YAML, so the message says what to do. */
 export const tagValue = z
@@ -22,13 +27,17 @@ export const tagValue = z
       return says(isScalar ? 'a string; write it in quotes' : 'a string')({ input });
     },
   })
-  .refine(isText, { error: NOT_TEXT });
+  .refine(isText, { error: NOT_TEXT })
+  .meta({ allowed: 'text' });
 
 const patterned = (what: string) =>
-  z.string({ error: says(`the ${what}`) }).refine((value) => /^[A-Za-z0-9_./:-]+$/.test(value), {
-    error: ({ input }) =>
-      `${JSON.stringify(input)} is not allowed as a ${what}; allowed: letters, digits and _ . / : -`,
-  });
+  z
+    .string({ error: says(`the ${what}`) })
+    .refine((value) => /^[A-Za-z0-9_./:-]+$/.test(value), {
+      error: ({ input }) =>
+        `${JSON.stringify(input)} is not allowed as a ${what}; allowed: letters, digits and _ . / : -`,
+    })
+    .meta({ allowed: 'letters, digits and `_ . / : -`' });
 
 /** A pool's name: `[A-Za-z0-9_./:-]+`. */
 export const poolName = patterned('pool name');
@@ -40,8 +49,25 @@ export function integer(min: number, max = INT32_MAX, note = ''): z.ZodType<numb
   const error = says(`an integer from ${min} to ${max}${note}`);
   return z
     .number({ error })
-    .refine((value) => Number.isInteger(value) && value >= min && value <= max, { error });
+    .refine((value) => Number.isInteger(value) && value >= min && value <= max, { error })
+    .meta({ allowed: `integer from ${min}${max === INT32_MAX ? '' : ` to ${max}`}` });
 }
+
+const isoTime = /^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}(:?\d{2})?)$/;
+const saysTime = says('a time as ISO 8601 writes it, with its zone, such as 2026-01-31T06:00:00Z');
+
+/** A moment: a Date, or its text with a zone; it comes out as text. */
+export const moment = z
+  .preprocess(
+    (input) => (input instanceof Date && !Number.isNaN(input.getTime()) ? input.toISOString() : input),
+    z
+      .string({ error: saysTime })
+      .refine((value) => isoTime.test(value) && !Number.isNaN(Date.parse(value)), { error: saysTime }),
+  )
+  .meta({ allowed: 'time in ISO 8601, with its zone' });
+
+/** A length of time in milliseconds, from 1 to about 31 years. */
+export const milliseconds = integer(1, 1_000_000_000_000);
 
 /** -2,147,483,648 … 2,147,483,647; higher goes first. */
 export const priority = integer(-INT32_MAX - 1);
@@ -54,7 +80,8 @@ function capacity(min: number, note: string) {
     .number({ error })
     .refine(allowed, { error })
     .nullable()
-    .transform((value) => (value === null || value === -1 ? null : value + 0));
+    .transform((value) => (value === null || value === -1 ? null : value + 0))
+    .meta({ allowed: `integer from ${min}; -1 or null: not limited`, leftOut: 'not limited' });
 }
 
 /** A limit: an integer; 0 starts nothing; -1 and null are unlimited, and both come out as null. */
@@ -94,12 +121,16 @@ export function mapOf<V extends z.ZodType>(names: z.ZodType<string, string>, val
 
 /** One of two forms, told apart by the input, so that the problems are those of the form that was meant. */
 export function either<O extends z.ZodType, S extends z.ZodType>(object: O, scalar: S) {
-  return z.unknown().transform((input, context): z.output<O> | z.output<S> => {
-    const result = (isObject(input) ? object : scalar).safeParse(input);
-    if (result.success) return result.data;
-    for (const issue of result.error.issues) context.issues.push({ ...issue, input } as z.core.$ZodRawIssue);
-    return z.NEVER;
-  });
+  return z
+    .unknown()
+    .transform((input, context): z.output<O> | z.output<S> => {
+      const result = (isObject(input) ? object : scalar).safeParse(input);
+      if (result.success) return result.data;
+      for (const issue of result.error.issues)
+        context.issues.push({ ...issue, input } as z.core.$ZodRawIssue);
+      return z.NEVER;
+    })
+    .meta({ forms: [object, scalar] });
 }
 
 function isObject(input: unknown): input is object {

@@ -5,7 +5,7 @@ import { problemsOf, storable } from '../schema.ts';
 import type { Claimed, Ending, StepError } from '../steps.ts';
 
 export type HandlerOptions = {
-  job: AnyJob | undefined;
+  job: Pick<AnyJob, 'handlerOf' | 'parseInput'> | undefined;
   step: Claimed;
   signal: AbortSignal;
   log: Logger;

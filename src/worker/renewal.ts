@@ -10,11 +10,11 @@ import { type Abort, type AttemptRef, Lease } from '../leases.ts';
 import { delay } from '../wake.ts';
 import { keyOf } from './held.ts';
 
-export type RenewalData = { connectionString: string; leaseMs: number; everyMs: number };
+export type RenewalData = { connectionString: string; schema: string; leaseMs: number; everyMs: number };
 export type ToRenewal = { lease?: string; add?: AttemptRef[]; remove?: string[]; stop?: true };
 export type FromRenewal = { ready: true } | { aborts: Abort[] } | { ended: string } | { failed: string };
 
-const { connectionString, leaseMs, everyMs } = workerData as RenewalData;
+const { connectionString, schema, leaseMs, everyMs } = workerData as RenewalData;
 const port = parentPort;
 if (!port) throw new Error('renewal.ts runs in a thread of a worker');
 
@@ -23,6 +23,7 @@ const stopping = new AbortController();
 const say = (message: FromRenewal) => port.postMessage(message);
 const database = openDatabase({
   connectionString,
+  schema,
   max: 1,
   applicationName: 'lockkeeper renewal',
   onError: (error) => say({ failed: error.message }),

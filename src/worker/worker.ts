@@ -10,8 +10,8 @@ import { hostname } from 'node:os';
 import { Worker as Thread } from 'node:worker_threads';
 import type { Database } from '../database.ts';
 import { LeaseEndedError } from '../errors.ts';
-import { type AnyJob, definitionOf, type Logger } from '../jobs.ts';
-import { Lease } from '../leases.ts';
+import { type AnyJob, type Logger, register } from '../jobs.ts';
+import { type Accepts, type JobVersion, Lease } from '../leases.ts';
 import type { Claimed, Ending } from '../steps.ts';
 import { delay, type Loop, loop, monotonicMs } from '../wake.ts';
 import { finishAll } from './finishing.ts';
@@ -28,6 +28,11 @@ export type WorkerOptions = {
   leaseMs?: number | undefined;
   /** Milliseconds that handlers get to end when the worker stops, before they are aborted; 30,000 if left out. */
   graceMs?: number | undefined;
+  /**
+   * Which versions of its jobs it accepts, of all jobs or of each by name: `same` (if left out: those with the same
+   * steps and edges as its own), `exact` (its own alone) or `any`.
+   */
+  accepts?: Accepts | Readonly<Record<string, Accepts>> | undefined;
 };
 
 export type WorkerParts = WorkerOptions & {
@@ -73,11 +78,14 @@ export class Worker {
   /** Registers its jobs, opens its lease and renews it from now on; ticks by hand until `start`. */
   async open(): Promise<void> {
     const { database, jobs } = this.#parts;
-    const versions = [];
+    const versions: JobVersion[] = [];
     for (const job of jobs.values()) {
-      const definition = definitionOf(job);
-      await database.execute('select lockkeeper.register($1)', [JSON.stringify(definition)]);
-      versions.push({ job: definition.job, version: definition.version });
+      const { accepts } = this.#parts;
+      const registered = await register(database.execute, job);
+      versions.push({
+        ...registered,
+        accepts: typeof accepts === 'object' ? accepts[registered.job] : accepts,
+      });
     }
     if (!this.#renewal) await this.#startRenewal();
     const options = { worker: this.name, room: this.#room, versions, leaseMs: this.#leaseMs };
@@ -92,6 +100,7 @@ export class Worker {
     const { database, log } = this.#parts;
     const data: RenewalData = {
       connectionString: database.connectionString,
+      schema: database.schema,
       leaseMs: this.#leaseMs,
       everyMs: this.#renewEveryMs,
     };
@@ -272,6 +281,6 @@ export class Worker {
 const refOf = ({ runId, place, attempt }: Claimed) => ({ runId, place, attempt });
 
 /** The logger with fields on every line, if it can (pino can). */
-function childOf(log: Logger, fields: object): Logger {
+export function childOf(log: Logger, fields: object): Logger {
   return 'child' in log && typeof log.child === 'function' ? (log.child(fields) as Logger) : log;
 }

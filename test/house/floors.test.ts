@@ -4,13 +4,13 @@ import { expect, test } from 'vitest';
 import { importsOf, sources } from './sources.ts';
 
 const floors = [
-  ['errors', 'schema', 'config'],
+  ['errors', 'naming', 'schema', 'config'],
   ['database'],
   ['wake-delay', 'wake', 'queue', 'migrate'],
   ['limits', 'jobs', 'runs', 'steps', 'slots', 'leases'],
   ['coordinator'],
   ['worker'],
-  ['lockkeeper', 'embedded', 'cli', 'http', 'console'],
+  ['lockkeeper', 'embedded', 'cli', 'http', 'console', 'testing'],
   ['index'],
 ];
 const rooms = floors.flat();

@@ -9,7 +9,7 @@ const forbidden: Record<string, RegExp | undefined> = {
   workflow: undefined,
   pipeline: undefined,
   task: undefined,
-  activity: /^src\/(database|queue\/(keeper|still-clock))\.ts$/, // pg_stat_activity; what pg-boss is busy with
+  activity: /^src\/(database|cli\/doctor\/server|queue\/(keeper|still-clock))\.ts$/, // pg_stat_activity; what pg-boss is busy with
   callback: undefined,
   label: undefined,
   resource: undefined,

@@ -46,7 +46,7 @@ test('a run whose job no live worker knows stays queued until one registers it',
   await story.submit('l1', load);
   await story.settle();
   expect(await story.waitingFor('l1')).toEqual(['workers']);
-  expect((await story.why('l1'))[0]?.sentence).toContain('No live worker serves job "load"');
+  expect((await story.why('l1'))[0]?.sentence).toContain('of job "load"');
   await story.work([load], { name: 'w2' });
   await story.settle();
   expect(story.running()).toEqual(['l1.run']);

@@ -17,9 +17,9 @@ type Held = AttemptRef & { worker: string };
 const leaseMs = 60_000;
 const manySteps = 1_000;
 
-/** What differed from the file, a line each; empty: it holds. */
-export async function play(url: string, file: ScenarioFile): Promise<string[]> {
-  const player = new Player(url, file);
+/** What differed from the file, a line each; empty: it holds. On a Lockkeeper in this schema. */
+export async function play(url: string, file: ScenarioFile, schema?: string): Promise<string[]> {
+  const player = new Player(url, file, schema);
   try {
     await player.open();
     await player.prepare();
@@ -38,6 +38,7 @@ export async function play(url: string, file: ScenarioFile): Promise<string[]> {
 class Player {
   readonly #url: string;
   readonly #file: ScenarioFile;
+  readonly #schema: string | undefined;
   #database!: Database;
   #queue!: Queue;
   readonly #definitions = new Map<string, JobDefinition>();
@@ -45,13 +46,14 @@ class Player {
   readonly #runs = new Map<string, { id: string; job: string }>();
   readonly #held = new Map<string, Held>();
 
-  constructor(url: string, file: ScenarioFile) {
+  constructor(url: string, file: ScenarioFile, schema: string | undefined) {
     this.#url = url;
     this.#file = file;
+    this.#schema = schema;
   }
 
   async open(): Promise<void> {
-    this.#database = openDatabase({ connectionString: this.#url, max: 2 });
+    this.#database = openDatabase({ connectionString: this.#url, schema: this.#schema, max: 2 });
     this.#queue = await openQueue(this.#database);
   }
 

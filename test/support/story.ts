@@ -215,6 +215,11 @@ export class Story {
     return id;
   }
 
+  /** Calls a run so from now on that came into being without `submit`. */
+  name(name: string, runId: string): void {
+    this.#ids.set(name, runId);
+  }
+
   #nameOf(runId: string): string {
     return [...this.#ids].find(([, id]) => id === runId)?.[0] ?? runId;
   }

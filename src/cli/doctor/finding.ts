@@ -1,0 +1,56 @@
+/** What a check of `doctor` finds. */
+
+import type { Database } from '../../database.ts';
+import { failureOf } from '../failure.ts';
+
+export type Status = 'ok' | 'warn' | 'fail';
+
+export type Finding = {
+  /** What was looked at, in one word. */
+  check: string;
+  status: Status;
+  message: string;
+  /** What to do. */
+  hint: string | null;
+};
+
+/** What checks look at. */
+export type Patient = {
+  database: Database;
+  pgBossSchema: string;
+  /** Where the address of the database comes from. */
+  source: string;
+};
+
+export const ok = (check: string, message: string): Finding => ({ check, status: 'ok', message, hint: null });
+export const warn = (check: string, message: string, hint: string): Finding => ({
+  check,
+  status: 'warn',
+  message,
+  hint,
+});
+export const fail = (check: string, message: string, hint: string | null): Finding => ({
+  check,
+  status: 'fail',
+  message,
+  hint,
+});
+
+/** A check that throws has failed, with what was thrown. */
+export async function findings(check: string, look: () => Promise<Finding | Finding[]>): Promise<Finding[]> {
+  try {
+    return [await look()].flat();
+  } catch (error) {
+    const { message, hint } = failureOf(error);
+    return [fail(check, message, hint ?? null)];
+  }
+}
+
+/** The first row of a query. */
+export async function one<Row>(
+  { execute }: Pick<Database, 'execute'>,
+  text: string,
+  values: unknown[] = [],
+): Promise<Row> {
+  return (await execute(text, values)).rows[0] as Row;
+}
