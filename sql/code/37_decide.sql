@@ -289,3 +289,32 @@ language plpgsql volatile as $$
 begin
   perform lockkeeper_data.lock_keys(array(select distinct n from lockkeeper_data.lanes l cross join lateral unnest(l.locks) n where l.id = any (p_lanes)));
 end $$;
+
+-- Of lanes for which the locks did not suffice, the first subject, but only if a key is left with less room by this decision than what waits
+-- in them before its last grant wants, as taker or as looker: with room for all, who is written first makes no difference. Else null.
+create function lockkeeper_data.passed_over(p_cut bigint[], d lockkeeper_data.decision) returns lockkeeper_data.open_lanes
+language plpgsql volatile as $$
+#variable_conflict use_column
+declare
+  v_granted int := cardinality(d.run_ids);
+  v_priority bigint;
+begin
+  if p_cut = '{}' or v_granted = 0 then return null; end if;
+  v_priority := (select l.priority from lockkeeper_data.lanes l where l.id = d.lane_ids[v_granted]);
+  if exists (
+      select from (
+        select t.key_id, sum(t.amount * n.earlier) filter (where not t.looks) as wanted, sum(t.amount * n.earlier) filter (where t.looks) as looked
+        from lockkeeper_data.lanes l
+        cross join lateral (select count(*) as earlier from (
+          select from lockkeeper_data.waiting w where w.lane_id = l.id and (l.priority > v_priority or w.run_id < d.run_ids[v_granted]) limit 500) x) n
+        cross join lateral (select *, false from unnest(l.keys, l.amounts) union all select *, true from unnest(l.look_keys, l.look_amounts)) t(key_id, amount, looks)
+        where l.id = any (p_cut) and l.priority >= v_priority group by t.key_id) c
+      join unnest(d.keys, d.used, d.asked, d.seen_used, d.seen_asked, d.seen_capacity) k(key_id, used, asked, seen_used, seen_asked, capacity) on k.key_id = c.key_id
+      join lockkeeper_data.counters n on n.key_id = k.key_id
+      join lockkeeper_data.limits m on m.id = n.limit_id
+      where c.wanted > k.capacity - k.seen_used - k.used
+         or c.looked > k.capacity + m.look_buffer - k.seen_used - k.used - k.seen_asked - k.asked) then
+    return lockkeeper_data.first_subject(p_cut);
+  end if;
+  return null;
+end $$;

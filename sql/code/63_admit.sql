@@ -48,9 +48,15 @@ begin
   if v_chosen = '{}' then return; end if;
   select o.owned, o.cut into v_lanes, v_cut from lockkeeper_data.own_lanes(v_chosen) o;
   if v_lanes = '{}' then return; end if;
-  -- Nobody is admitted past one in a lane of an old stamp, or in a lane for which the locks did not suffice.
-  v_before := lockkeeper_data.earlier(lockkeeper_data.first_stale_run(), lockkeeper_data.first_subject(v_cut));
+  -- Nobody is admitted past one in a lane of an old stamp, nor, where that could cost it its room, in a lane for which the locks did not suffice.
+  v_before := lockkeeper_data.first_stale_run();
   d := lockkeeper_data.decide(v_lanes, n, null, v_before);
+  v_opened := lockkeeper_data.passed_over(v_cut, d);
+  if v_opened.run_id is not null then
+    v_before := lockkeeper_data.earlier(v_before, v_opened);
+    d := lockkeeper_data.decide(v_lanes, n, null, v_before);
+    v_opened := null;
+  end if;
   v_plan := d.run_ids;
   perform lockkeeper_data.lock_runs(v_plan);
   v_roots := array(

@@ -38,6 +38,8 @@ declare
   v_count int;
   v_now timestamptz := lockkeeper.now();
   d lockkeeper_data.decision;
+  v_first lockkeeper_data.open_lanes;
+  v_within lockkeeper_data.decision;
 begin
   steps := '[]';
   more := false;
@@ -73,10 +75,12 @@ begin
   select o.owned, o.cut into v_lanes, v_cut from lockkeeper_data.own_lanes(v_lanes) o;
   if v_lanes = '{}' then more := false; return; end if;
   perform lockkeeper_data.lock_lane_keys(v_lanes);
-  -- Nobody is granted past one in a lane for which the locks did not suffice, unless nobody could be granted then.
-  d := lockkeeper_data.decide(v_lanes, n, null, lockkeeper_data.first_subject(v_cut));
-  if v_cut <> '{}' and d.run_ids = '{}' then
-    d := lockkeeper_data.decide(v_lanes, n);
+  d := lockkeeper_data.decide(v_lanes, n);
+  -- Nobody takes the room of one that comes first, in a lane for which the locks did not suffice, unless nobody could be granted then.
+  v_first := lockkeeper_data.passed_over(v_cut, d);
+  if v_first.run_id is not null then
+    v_within := lockkeeper_data.decide(v_lanes, n, null, v_first);
+    if v_within.run_ids <> '{}' then d := v_within; end if;
   end if;
   more := more or d.more or cardinality(v_lanes) < v_count;
   more := lockkeeper_data.write_decision(d) or d.held or (more and (d.run_ids <> '{}' or d.asleep_lanes <> '{}' or d.empty <> '{}'));
