@@ -10,8 +10,8 @@ import { mendQueues, type Queue } from '../queue/boss.ts';
 import { type Audited, auditTickets } from '../queue/tickets.ts';
 import type { CoordinatorDatabase } from './tick.ts';
 
-/** Runs of one slice: a few hundredths of a second, every ten seconds. */
-const sliceRuns = 10_000;
+/** Runs of one slice: a hundredth of a second, so that whoever shares the process or the database hardly waits. */
+const sliceRuns = 2_000;
 
 export class Auditor {
   readonly #database: CoordinatorDatabase;

@@ -21,6 +21,8 @@ export type CoordinatorOptions = {
 /** Number of the advisory lock of the pod that does pg-boss's maintenance and cron. */
 const keeperLock = 4_099;
 const keeperEveryMs = 10_000;
+/** Of the audit, in each round of the keeper. */
+const slicesEach = 5;
 /** The pass wakes this loop; by itself it hardly ever ticks. */
 const ticketsEveryMs = 600_000;
 
@@ -74,11 +76,12 @@ export class Coordinator {
     const { rows } = await query(`select pg_try_advisory_xact_lock(${number}) as mine`);
     if (rows[0]?.mine !== true) return;
     await this.#keeper.tick(wallClockMs());
-    await this.#audit();
+    for (let slice = 0; slice < slicesEach; slice += 1) if (!(await this.#audit())) break;
   }
 
-  async #audit(): Promise<void> {
-    const { queues, missing, orphans } = await this.#auditor.tick();
+  /** One slice; true: the walk is not over. */
+  async #audit(): Promise<boolean> {
+    const { queues, missing, orphans, upto } = await this.#auditor.tick();
     const { log } = this.#options;
     if (queues.length > 0)
       log.warn({ queues }, 'queues of ours were deleted in pg-boss; they are made again');
@@ -89,6 +92,7 @@ export class Coordinator {
         { orphans: orphans.length },
         'tickets of runs that are not queued were left; they are deleted',
       );
+    return upto !== undefined;
   }
 
   start(): void {
