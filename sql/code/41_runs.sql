@@ -15,6 +15,11 @@ end $$;
 create function lockkeeper_data.deployment_of(p_run jsonb) returns text
 language sql immutable return coalesce(p_run ->> 'branch', p_run ->> 'deployment', 'default');
 
+create function lockkeeper_data.is_whole(p_value jsonb, p_from numeric, p_to numeric) returns boolean
+language sql immutable
+return jsonb_typeof(p_value) = 'null'
+  or (jsonb_typeof(p_value) = 'number' and p_value::numeric = trunc(p_value::numeric) and p_value::numeric between p_from and p_to);
+
 create function lockkeeper_data.check_submission(p_run jsonb, p_no bigint) returns void
 language plpgsql as $$
 declare
@@ -33,14 +38,10 @@ begin
         when 'start_at' then jsonb_typeof(v_value) = 'null' or (jsonb_typeof(v_value) = 'string' and lockkeeper_data.moment(v_value) is not null)
         when 'key' then jsonb_typeof(v_value) = 'null' or (jsonb_typeof(v_value) = 'string' and length(v_value #>> '{}') between 1 and 500)
         when 'tags' then jsonb_typeof(v_value) in ('object', 'null')
-        when 'priority' then jsonb_typeof(v_value) = 'null'
-          or (jsonb_typeof(v_value) = 'number' and v_value::numeric = trunc(v_value::numeric) and v_value::numeric between -2147483648 and 2147483647)
-        when 'max_concurrent' then jsonb_typeof(v_value) = 'null'
-          or (jsonb_typeof(v_value) = 'number' and v_value::numeric = trunc(v_value::numeric) and v_value::numeric between 1 and 2147483647)
-        when 'queue_timeout_ms' then jsonb_typeof(v_value) = 'null'
-          or (jsonb_typeof(v_value) = 'number' and v_value::numeric = trunc(v_value::numeric) and v_value::numeric between 1 and 1000000000000)
-        when 'timeout_ms' then jsonb_typeof(v_value) = 'null'
-          or (jsonb_typeof(v_value) = 'number' and v_value::numeric = trunc(v_value::numeric) and v_value::numeric between 1 and 1000000000000)
+        when 'priority' then lockkeeper_data.is_whole(v_value, -2147483648, 2147483647)
+        when 'max_concurrent' then lockkeeper_data.is_whole(v_value, 1, 2147483647)
+        when 'queue_timeout_ms' then lockkeeper_data.is_whole(v_value, 1, 1000000000000)
+        when 'timeout_ms' then lockkeeper_data.is_whole(v_value, 1, 1000000000000)
         when 'input' then true
         else null end) then
       perform lockkeeper_data.refuse(format('%s is %s%s', v_field, lockkeeper_data.shown(v_value), v_where),
@@ -120,6 +121,7 @@ set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan s
 declare
   v_runs jsonb := case jsonb_typeof(submit.runs) when 'object' then jsonb_build_array(submit.runs) else submit.runs end;
   v_ids bigint[];
+  v_keyed boolean;
   v_now timestamptz := lockkeeper.now();
   v_problem record;
 begin
@@ -144,10 +146,10 @@ begin
       'Add it: lockkeeper deployments add NAME --kind full|branch.', 'LK004');
   end if;
 
-  select array_agg(nextval('lockkeeper_data.runs_id_seq') order by no) into v_ids
+  select array_agg(nextval('lockkeeper_data.runs_id_seq') order by no), bool_or(e ->> 'key' is not null) into v_ids, v_keyed
   from jsonb_array_elements(v_runs) with ordinality u(e, no);
 
-  if exists (select from jsonb_array_elements(v_runs) e where e ->> 'key' is not null) then
+  if v_keyed then
     insert into lockkeeper_data.run_keys (deployment_id, key, run_id)
     select d.id, e ->> 'key', v_ids[no] from jsonb_array_elements(v_runs) with ordinality u(e, no)
     join lockkeeper_data.deployments d on d.name = lockkeeper_data.deployment_of(e)
@@ -187,7 +189,7 @@ begin
   )
   insert into lockkeeper_data.ticket_changes (run_id, change) select n.id, 'make' from new n where not submit.ticketed;
 
-  if exists (select from jsonb_array_elements(v_runs) e join lockkeeper_data.deployments d on d.name = lockkeeper_data.deployment_of(e)
+  if v_keyed and exists (select from jsonb_array_elements(v_runs) e join lockkeeper_data.deployments d on d.name = lockkeeper_data.deployment_of(e)
              where e ->> 'key' is not null and not exists (select from lockkeeper_data.run_keys k where k.deployment_id = d.id and k.key = e ->> 'key')) then
     perform lockkeeper_data.refuse('the run of a key was forgotten while the key was submitted again', 'Submit it once more.', '40001', 'key');
   end if;

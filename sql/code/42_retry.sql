@@ -1,13 +1,13 @@
 -- Runs that have ended or still wait, asked for once more: a retry, another priority.
 
--- The state as people see it: running once a step has started.
-create function lockkeeper_data.run_state_of(p_run_id bigint) returns table (state text)
+-- The state of a run as people see it, whether it is live or history: running once a step has started; unknown: there is no such run.
+create function lockkeeper_data.run_state_of(p_run_id bigint) returns text
 language plpgsql stable as $$
-#variable_conflict use_column
 begin
-  return query
-    select case when r.state = 'admitted' and exists (select from lockkeeper_data.steps s where s.run_id = r.id and s.attempts > 0) then 'running' else r.state::text end
-    from lockkeeper_data.runs r where r.id = p_run_id;
+  return coalesce(
+    (select case when r.state = 'admitted' and exists (select from lockkeeper_data.steps s where s.run_id = r.id and s.attempts > 0) then 'running' else r.state::text end
+     from lockkeeper_data.runs r where r.id = p_run_id),
+    (select h.state::text from lockkeeper_data.ended_runs h where h.id = p_run_id), 'unknown');
 end $$;
 
 -- The caller has locked the run, so that two who retry it at once make one run.
@@ -18,13 +18,13 @@ declare
   r record;
   v_now timestamptz := lockkeeper.now();
 begin
+  state := lockkeeper_data.run_state_of(p_run_id);
+  if state not in ('failed', 'canceled') then return; end if;
   select x.*, i.input into r
   from (select id, version_id, deployment_id, priority, max_concurrent, state, tags, queue_timeout_ms, timeout_ms, null::jsonb as input from lockkeeper_data.runs where id = p_run_id
         union all
         select id, version_id, deployment_id, priority, max_concurrent, state, tags, queue_timeout_ms, timeout_ms, input from lockkeeper_data.ended_runs where id = p_run_id) x
   cross join lateral (select coalesce(x.input, (select y.input from lockkeeper_data.inputs y where y.run_id = p_run_id)) as input) i;
-  state := case r.state when 'admitted' then (select v.state from lockkeeper_data.run_state_of(p_run_id) v) else coalesce(r.state::text, 'unknown') end;
-  if state not in ('failed', 'canceled') then return; end if;
   select x.id into new_run_id from lockkeeper_data.runs x where x.retry_of = p_run_id and x.state in ('queued', 'admitted') order by x.id limit 1;
   if found then return; end if;
   if exists (select from lockkeeper_data.deployments d where d.id = r.deployment_id and d.ended_at is not null) then
@@ -32,17 +32,16 @@ begin
   end if;
 
   new_run_id := nextval('lockkeeper_data.runs_id_seq');
+  with succeeded as materialized (
+    select array_agg(x.place) as places from (
+      select place from lockkeeper_data.steps where run_id = p_run_id and state = 'succeeded'
+      union all select place from lockkeeper_data.ended_steps where run_id = p_run_id and state = 'succeeded') x
+  )
   insert into lockkeeper_data.steps (run_id, place, state, attempts, losses, returns, needs)
-  select new_run_id, js.place, case when s.state = 'succeeded' then 'succeeded' else 'pending' end::lockkeeper_data.step_state, 0, 0, 0,
-         case when s.state = 'succeeded' then 0 else n.needs end
-  from lockkeeper_data.job_steps js
-  join (select place, state from lockkeeper_data.steps where run_id = p_run_id
-        union all select place, state from lockkeeper_data.ended_steps where run_id = p_run_id) s on s.place = js.place
-  cross join lateral (select count(*)::int as needs from (
-      select place, state from lockkeeper_data.steps where run_id = p_run_id
-      union all select place, state from lockkeeper_data.ended_steps where run_id = p_run_id) b
-    where b.place = any (js.after) and b.state <> 'succeeded') n
-  where js.version_id = r.version_id;
+  select new_run_id, js.place, case when v.done then 'succeeded' else 'pending' end::lockkeeper_data.step_state, 0, 0, 0,
+         case when v.done then 0 else (select count(*) from unnest(js.after) a where a <> all (coalesce(d.places, '{}'))) end
+  from succeeded d join lockkeeper_data.job_steps js on js.version_id = r.version_id
+  cross join lateral (select js.place = any (coalesce(d.places, '{}'))) v(done);
   -- Nothing is left to run again.
   if not exists (select from lockkeeper_data.steps s where s.run_id = new_run_id and s.state = 'pending') then
     delete from lockkeeper_data.steps s where s.run_id = new_run_id;
@@ -97,8 +96,7 @@ begin
   update lockkeeper_data.waiting w set lane_id = 0 where w.run_id = any (v_queued) and w.place = 0;
   insert into lockkeeper_data.ticket_changes (run_id, change) select u, 'remake' from unnest(v_queued) u on conflict do nothing;
   return query
-    select u.id, coalesce((select v.state from lockkeeper_data.run_state_of(u.id) v union all select x.state::text from lockkeeper_data.ended_runs x where x.id = u.id), 'unknown')
-    from unnest(run_ids) with ordinality u(id, no) order by u.no;
+    select u.id, lockkeeper_data.run_state_of(u.id) from unnest(run_ids) with ordinality u(id, no) order by u.no;
 end $$;
 comment on function lockkeeper.set_priority(bigint[], int) is
   'Gives queued runs another priority, higher goes first. Answers the state of each; one that is not queued any more keeps its priority, unknown: there is no such run.';

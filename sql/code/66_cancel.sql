@@ -60,10 +60,8 @@ begin
   select r.id, 'close' from lockkeeper_data.runs r where r.id = any (v_done) and r.state in ('canceled', 'failed') and r.admission is null
   on conflict do nothing;
   return query
-    select u.id, case when r.id is null then coalesce((select h.state::text from lockkeeper_data.ended_runs h where h.id = u.id), 'unknown')
-                      when r.id = any (v_asked) and r.id <> all (v_done) then 'retry'
-                      else (select v.state from lockkeeper_data.run_state_of(r.id) v) end
-    from unnest(p_run_ids) with ordinality u(id, no) left join lockkeeper_data.runs r on r.id = u.id order by u.no;
+    select u.id, case when u.id = any (v_asked) and u.id <> all (v_done) then 'retry' else lockkeeper_data.run_state_of(u.id) end
+    from unnest(p_run_ids) with ordinality u(id, no) order by u.no;
 end $$;
 
 create function lockkeeper.cancel(run_ids bigint[], force boolean default false) returns table (run_id bigint, state text)

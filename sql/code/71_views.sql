@@ -90,7 +90,7 @@ comment on view lockkeeper.deployments is 'Where runs are submitted: kind is ful
 
 create view lockkeeper.limits as
 select l.name, l.counts::text as counts,
-       l.equals || coalesce((select jsonb_object_agg(h, true) from unnest(l.has) h where h <> all (l.per)), '{}') as match,
+       lockkeeper_data.limit_match(l) as match,
        l.per, coalesce(l.override, l.capacity) as capacity, l.capacity_attribute, l.override,
        case when l.source like 'user %' then 'user' when l.source like 'pause %' then 'pause' else l.source end as source,
        l.replaces, l.part_of, l.look_buffer, l.created_at, l.capacity as configured, l.override_by, l.override_why, l.override_at, l.override_until

@@ -53,8 +53,9 @@ begin
   end if;
 end $$;
 
--- Puts an override on limits, or takes it away (null). Only from limited to unlimited, or back, is a change of shape.
-create function lockkeeper_data.put_override(p_limits int[], p_capacity int, p_by text, p_why text, p_until timestamptz) returns void
+-- Puts an override on limits, or takes it away (null). Only from limited to unlimited, or back, is a change of shape,
+-- unless the caller has made one already (p_reshaped).
+create function lockkeeper_data.put_override(p_limits int[], p_capacity int, p_by text, p_why text, p_until timestamptz, p_reshaped boolean default false) returns void
 language plpgsql as $$
 declare
   v_reshaped boolean := exists (select from lockkeeper_data.limits l where l.id = any (p_limits)
@@ -63,7 +64,20 @@ begin
   update lockkeeper_data.limits l
   set override = p_capacity, override_by = p_by, override_why = p_why, override_until = p_until, override_at = case when p_capacity is not null then lockkeeper.now() end
   where l.id = any (p_limits);
-  perform lockkeeper_data.limits_changed(v_reshaped);
+  perform lockkeeper_data.limits_changed(v_reshaped or p_reshaped);
+end $$;
+
+-- Ends overrides. A pause is nothing but its override: all of its rows go with it.
+create function lockkeeper_data.lift_overrides(p_limits int[]) returns void
+language plpgsql as $$
+declare
+  v_source text;
+  v_reshaped boolean := false;
+begin
+  for v_source in select distinct l.source from lockkeeper_data.limits l where l.id = any (p_limits) and l.source like 'pause %' order by 1 loop
+    v_reshaped := v_reshaped or (lockkeeper_data.write_limits(v_source, '[]')).reshaped;
+  end loop;
+  perform lockkeeper_data.put_override(p_limits, null, null, null, null, v_reshaped);
 end $$;
 
 create function lockkeeper.override_limit(name text, capacity int, by text, why text, until timestamptz default null) returns void
@@ -86,11 +100,7 @@ begin
   perform lockkeeper_data.lock_configuration(true);
   l := lockkeeper_data.limit_called(name);
   if l.override is null then return false; end if;
-  if l.source like 'pause %' then
-    perform lockkeeper_data.put_limits(l.source, '[]');
-  else
-    perform lockkeeper_data.put_override(array[l.id], null, null, null, null);
-  end if;
+  perform lockkeeper_data.lift_overrides(array[l.id]);
   return true;
 end $$;
 comment on function lockkeeper.unset_override(text) is 'Ends an override: the limit counts with its own capacity again. False: there was none.';
@@ -115,6 +125,7 @@ language plpgsql set search_path = pg_catalog, pg_temp set jit = off as $$
 declare
   v_name text;
   v_limits jsonb;
+  v_reshaped boolean;
 begin
   if coalesce(counts, '{}') = '{}' or not counts <@ '{run,step}' then
     perform lockkeeper_data.refuse(format('counts is %s, allowed are run, step or both', coalesce(to_json(counts)::text, 'null')), 'run: no run is admitted; step: no step starts.', p_field => 'counts');
@@ -125,8 +136,8 @@ begin
   v_limits := (select jsonb_agg(jsonb_build_object('name', lockkeeper_data.pause_name(case c when 'run' then 'paused' else 'paused.steps' end, match), 'counts', c, 'match', match, 'capacity', null))
                from unnest(counts) c);
   perform lockkeeper_data.lock_configuration(true);
-  perform lockkeeper_data.put_limits('pause ' || v_name, v_limits);
-  perform lockkeeper_data.put_override(array(select l.id from lockkeeper_data.limits l where l.source = 'pause ' || v_name), 0, by, why, until);
+  v_reshaped := (lockkeeper_data.write_limits('pause ' || v_name, v_limits)).reshaped;
+  perform lockkeeper_data.put_override(array(select l.id from lockkeeper_data.limits l where l.source = 'pause ' || v_name), 0, by, why, until, v_reshaped);
   return v_name;
 end $$;
 comment on function lockkeeper.pause(jsonb, text, text, timestamptz, text[]) is
@@ -146,13 +157,13 @@ create function lockkeeper.end_overrides() returns text[]
 language plpgsql set search_path = pg_catalog, pg_temp set jit = off as $$
 declare
   v_now timestamptz := lockkeeper.now();
-  v_over text[];
+  v_limits int[];
+  v_names text[];
 begin
   perform lockkeeper_data.lock_configuration(true);
-  v_over := array(select l.name from lockkeeper_data.limits l where l.override_until <= v_now order by l.name);
-  perform lockkeeper_data.put_limits(s.source, '[]') from (
-    select distinct l.source from lockkeeper_data.limits l where l.override_until <= v_now and l.source like 'pause %') s;
-  perform lockkeeper_data.put_override(array(select l.id from lockkeeper_data.limits l where l.override_until <= v_now), null, null, null, null);
-  return v_over;
+  select coalesce(array_agg(l.id), '{}'), coalesce(array_agg(l.name order by l.name), '{}') into v_limits, v_names
+  from lockkeeper_data.limits l where l.override_until <= v_now;
+  perform lockkeeper_data.lift_overrides(v_limits);
+  return v_names;
 end $$;
 comment on function lockkeeper.end_overrides() is 'Ends the overrides and pauses whose time is over, and answers the names of their limits.';

@@ -1,0 +1,97 @@
+-- Which lanes a chooser looks at and owns, and what it must not pass over.
+
+-- The first open lanes in order, of these job versions (null: of all), at most 100. Lanes of an old stamp are passed over.
+create function lockkeeper_data.first_open_lanes(p_counts lockkeeper_data.subject_kind, p_versions int[]) returns bigint[]
+language plpgsql stable as $$
+declare v_stamp bigint := lockkeeper_data.current_stamp();
+begin
+  return array(
+  select f.lane_id
+  from (select distinct on (o.lane_id) o.lane_id, o.priority, o.run_id, o.attempts, o.place
+        from (select * from lockkeeper_data.open_lanes m
+              where m.counts = p_counts and (p_versions is null or m.version_id = any (p_versions))
+              order by m.priority desc, m.run_id, m.attempts, m.place limit 400) o
+        join lockkeeper_data.lanes l on l.id = o.lane_id
+        where l.stamp = v_stamp
+        order by o.lane_id, o.priority desc, o.run_id, o.attempts, o.place) f
+  order by f.priority desc, f.run_id, f.attempts, f.place
+  limit 100);
+end $$;
+
+-- The first subject of these lanes in the order, with its lane; null if they are empty.
+create function lockkeeper_data.first_subject(p_lanes bigint[]) returns lockkeeper_data.open_lanes
+language plpgsql volatile as $$
+declare v_first lockkeeper_data.open_lanes;
+begin
+  select l.id, l.counts, l.version_id, l.priority, w.run_id, w.attempts, w.place into v_first
+  from unnest(p_lanes) u(id) join lockkeeper_data.lanes l on l.id = u.id
+  cross join lateral (select * from lockkeeper_data.waiting x where x.lane_id = l.id order by x.run_id, x.attempts, x.place limit 1) w
+  order by l.priority desc, w.run_id, w.attempts, w.place limit 1;
+  return v_first;
+end $$;
+
+-- Which of two places comes first in the order; null is behind all.
+create function lockkeeper_data.earlier(a lockkeeper_data.open_lanes, b lockkeeper_data.open_lanes) returns lockkeeper_data.open_lanes
+language sql immutable
+return case when b.priority is null or a.priority > b.priority
+              or (a.priority = b.priority and (a.run_id, a.attempts, a.place) <= (b.run_id, b.attempts, b.place)) then a else b end;
+
+-- Owns those of the lanes that a chooser needs, in their order, as far as 64 key locks go; cut are those beyond. Busy ones are passed over;
+-- if all are busy, it waits for the first, holding nothing that anybody needs.
+create function lockkeeper_data.own_lanes(p_lanes bigint[], out owned bigint[], out cut bigint[])
+language plpgsql as $$
+declare
+  v_owned bigint[];
+  v_numbers int[] := '{}';
+  v_wider int[];
+  l record;
+begin
+  owned := '{}';
+  v_owned := array(select id from lockkeeper_data.lanes where id = any (p_lanes) order by id for no key update skip locked);
+  if v_owned = '{}' and p_lanes <> '{}' then
+    v_owned := array(select id from lockkeeper_data.lanes where id = p_lanes[1] for no key update);
+  end if;
+  for l in select x.id, x.locks from unnest(p_lanes) with ordinality o(id, no) join lockkeeper_data.lanes x on x.id = o.id
+           where o.id = any (v_owned) order by o.no loop
+    v_wider := array(select distinct n from unnest(v_numbers || l.locks) n);
+    exit when cardinality(v_wider) > 64 and owned <> '{}';
+    v_numbers := v_wider;
+    owned := owned || l.id;
+  end loop;
+  cut := array(select u from unnest(v_owned) u where u <> all (owned));
+end $$;
+
+create function lockkeeper_data.lock_lane_keys(p_lanes bigint[]) returns void
+language plpgsql volatile as $$
+begin
+  perform lockkeeper_data.lock_keys(array(select distinct n from lockkeeper_data.lanes l cross join lateral unnest(l.locks) n where l.id = any (p_lanes)));
+end $$;
+
+-- Of lanes for which the locks did not suffice, the first subject, but only if a key is left with less room by this decision than what waits
+-- in them before its last grant wants, as taker or as looker: with room for all, who is written first makes no difference. Else null.
+create function lockkeeper_data.passed_over(p_cut bigint[], d lockkeeper_data.decision) returns lockkeeper_data.open_lanes
+language plpgsql volatile as $$
+#variable_conflict use_column
+declare
+  v_granted int := cardinality(d.run_ids);
+  v_priority bigint;
+begin
+  if p_cut = '{}' or v_granted = 0 then return null; end if;
+  v_priority := (select l.priority from lockkeeper_data.lanes l where l.id = d.lane_ids[v_granted]);
+  if exists (
+      select from (
+        select t.key_id, sum(t.amount * n.earlier) filter (where not t.looks) as wanted, sum(t.amount * n.earlier) filter (where t.looks) as looked
+        from lockkeeper_data.lanes l
+        cross join lateral (select count(*) as earlier from (
+          select from lockkeeper_data.waiting w where w.lane_id = l.id and (l.priority > v_priority or w.run_id < d.run_ids[v_granted]) limit 500) x) n
+        cross join lateral (select *, false from unnest(l.keys, l.amounts) union all select *, true from unnest(l.look_keys, l.look_amounts)) t(key_id, amount, looks)
+        where l.id = any (p_cut) and l.priority >= v_priority group by t.key_id) c
+      join unnest(d.keys, d.used, d.asked, d.seen_used, d.seen_asked, d.seen_capacity) k(key_id, used, asked, seen_used, seen_asked, capacity) on k.key_id = c.key_id
+      join lockkeeper_data.counters n on n.key_id = k.key_id
+      join lockkeeper_data.limits m on m.id = n.limit_id
+      where c.wanted > k.capacity - k.seen_used - k.used
+         or c.looked > k.capacity + m.look_buffer - k.seen_used - k.used - k.seen_asked - k.asked) then
+    return lockkeeper_data.first_subject(p_cut);
+  end if;
+  return null;
+end $$;
