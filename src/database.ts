@@ -165,6 +165,24 @@ function rawExecutor(source: ExecutorSource): Executor {
   return (text, values) => source.query(text, values);
 }
 
+/**
+ * Executes a statement that does a part of the work at a time, again until its row says that there is no `more`, and at
+ * most so many times. Answers the rows.
+ */
+export async function untilDone<Row extends { more: boolean }>(
+  execute: Executor,
+  text: string,
+  values: unknown[] = [],
+  atMost = Number.POSITIVE_INFINITY,
+): Promise<Row[]> {
+  const answers: Row[] = [];
+  while (answers.length < atMost && answers.at(-1)?.more !== false) {
+    const { rows } = await execute(text, values);
+    answers.push(rows[0] as Row);
+  }
+  return answers;
+}
+
 /** The `db` option of pg-boss's calls, so that they join the transaction of this executor. */
 export function pgBossDb(execute: Executor): { executeSql(text: string, values?: unknown[]): Promise<Rows> } {
   const send = asWritten(execute);

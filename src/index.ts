@@ -30,9 +30,9 @@ export {
   createLockkeeper,
   Lockkeeper,
   type LockkeeperOptions,
-  migrateDatabase,
   type Working,
 } from './lockkeeper.ts';
+export { migrateDatabase } from './migrate/database.ts';
 export type { Retried, RunResult, RunState, Submitted } from './runs.ts';
 export { ProblemsError, type Submission, type SubmitOptions } from './schema.ts';
 export type { Holder, Reason } from './slots.ts';

@@ -7,8 +7,7 @@ import { InvalidInputError } from './errors.ts';
 import { type AnyJob, type InputOf, type Job, type Logger, type OutputsOf, register } from './jobs.ts';
 import { addDeployment, type DeploymentKind, deleteDeployment, type LimitChange } from './limits/apply.ts';
 import { Limits } from './limits/limits.ts';
-import { type Migrated, type MigrateOptions, migrate } from './migrate.ts';
-import { openQueue, type Queue, type QueueSettings, queueSchema } from './queue/boss.ts';
+import { openQueue, type Queue, type QueueSettings } from './queue/boss.ts';
 import {
   cancelRuns,
   Results,
@@ -72,26 +71,6 @@ export async function createLockkeeper(options: LockkeeperOptions): Promise<Lock
   }
 }
 
-/** Brings a database to this release, pg-boss's schema too; any number of processes may call it at once. */
-export async function migrateDatabase(options: MigrateDatabaseOptions): Promise<Migrated> {
-  const { connectionString, schema, pgBossSchema, upgradePgBoss, ...others } = options;
-  const database = openDatabase({ connectionString, schema, max: 3 });
-  try {
-    const settings = { schema: pgBossSchema, upgrade: upgradePgBoss };
-    return await migrate(database, { ...others, alsoMigrate: [queueSchema(database, settings)] });
-  } finally {
-    await database.close();
-  }
-}
-
-export type MigrateDatabaseOptions = Pick<MigrateOptions, 'dryRun' | 'again' | 'onProgress'> & {
-  connectionString: string;
-  schema?: string | undefined;
-  pgBossSchema?: string | undefined;
-  /** Also upgrade an older pg-boss that is there. */
-  upgradePgBoss?: boolean | undefined;
-};
-
 type Parts = {
   database: Database;
   queue: Queue;
@@ -108,7 +87,6 @@ export class Lockkeeper {
   readonly #results: Results;
   readonly #closing = new AbortController();
   #looking: Working | undefined;
-  readonly #local = new Set<() => void>();
   /** The limits: list, apply, plan; set, override and pause them while things run. */
   readonly limits: Limits;
 
@@ -178,7 +156,7 @@ export class Lockkeeper {
     this.#looking ??= this.#started(this.#lookForResults());
     const stopped = AbortSignal.any([this.#closing.signal, ...(options.signal ? [options.signal] : [])]);
     const ended = this.#results.waitFor(runId, stopped);
-    for (const wake of this.#local) wake();
+    this.#wakes.wakeHere();
     return (await ended) as Omit<RunResult, 'outputs'> & { outputs: Partial<Outputs> };
   }
 
@@ -287,15 +265,12 @@ export class Lockkeeper {
   }
 
   #started(part: { wake(): void; stop(): Promise<void> }): Working {
-    const wake = () => part.wake();
-    const off = this.#wakes.on(wake);
-    this.#local.add(wake);
+    const off = this.#wakes.on(() => part.wake());
     const working = {
       stop: async () => {
         this.#working.delete(working);
         await part.stop();
         off();
-        this.#local.delete(wake);
       },
     };
     this.#working.add(working);
@@ -304,7 +279,7 @@ export class Lockkeeper {
 
   /** Ticks our own loops at once, and hints to all others. */
   #progress(): void {
-    for (const wake of this.#local) wake();
+    this.#wakes.wakeHere();
     this.#wakes.send();
   }
 

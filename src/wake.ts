@@ -100,14 +100,17 @@ export class Wakes {
     this.#listening ??= listen({
       connectionString: this.#database.connectionString,
       channel: this.#database.schema,
-      onNotify: () => {
-        for (const each of this.#listeners) each();
-      },
+      onNotify: () => this.wakeHere(),
       wait: (attempt) => delay(errorWaitMs(attempt)),
       onError: this.#onError,
     });
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
+  }
+
+  /** Calls the listeners of this process, now and without Postgres. */
+  wakeHere(): void {
+    for (const each of this.#listeners) each();
   }
 
   /** Tells everybody that something may have changed. Returns at once; a hint that cannot be sent is reported and lost. */

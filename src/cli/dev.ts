@@ -6,7 +6,8 @@ import type { Command } from 'commander';
 import { readConfig } from '../config.ts';
 import { type Embedded, startEmbedded } from '../embedded/index.ts';
 import type { Logger } from '../jobs.ts';
-import { type Lockkeeper, migrateDatabase } from '../lockkeeper.ts';
+import type { Lockkeeper } from '../lockkeeper.ts';
+import { migrateDatabase } from '../migrate/database.ts';
 import { ProblemsError, parseSubmission } from '../schema.ts';
 import { loop, wallClockMs } from '../wake.ts';
 import { open, type Settings, schemasOf, select, settingsOf } from './connect.ts';
@@ -162,9 +163,9 @@ async function tellUntil(lockkeeper: Lockkeeper, log: Logger, stopped: Promise<v
   const tick = async () => {
     const [counts = {}] = await select<Record<string, number>>(
       lockkeeper,
-      `select (count(*) filter (where admitted_at is null))::int as queued,
-              (count(*) filter (where admitted_at is not null))::int as admitted
-       from lockkeeper.runs where ended_at is null`,
+      `select coalesce(sum(runs) filter (where state = 'queued'), 0)::int as queued,
+              coalesce(sum(runs) filter (where state <> 'queued'), 0)::int as admitted
+       from lockkeeper.states`,
     );
     const now = JSON.stringify(counts);
     if (now !== before) log.info(counts, 'runs');

@@ -35,8 +35,9 @@ export async function readFrame(lockkeeper: Lockkeeper, since: Date): Promise<Fr
   const [runs, keys, waits, [workers]] = await Promise.all([
     select<{ state: string; many: number }>(
       lockkeeper,
-      `select state, count(*)::int as many from lockkeeper.runs
-       where ended_at is null or ended_at >= $1 group by state`,
+      `select state, sum(runs)::int as many from lockkeeper.states group by state
+       union all
+       select state, count(*)::int from lockkeeper.runs where ended_at >= $1 group by state`,
       [since],
     ),
     select<Key>(

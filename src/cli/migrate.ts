@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { migrateDatabase } from '../lockkeeper.ts';
+import { migrateDatabase } from '../migrate/database.ts';
 import type { Migrated } from '../migrate.ts';
 import { answer, requireUrl, schemasOf, settingsOf } from './connect.ts';
 import { explain } from './help.ts';

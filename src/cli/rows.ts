@@ -1,6 +1,8 @@
 /** Rows of the views `runs` and `steps`, as --json prints them. */
 
 import { InvalidInputError } from '../errors.ts';
+import type { Lockkeeper } from '../lockkeeper.ts';
+import { select } from './connect.ts';
 
 export type RunRow = {
   run_id: string;
@@ -54,13 +56,22 @@ export type StepRow = {
   error: { name?: string; message?: string; stack?: string } | null;
 };
 
-export const stepColumns = `place, step, state, priority::float8, pools, tags, attempts, losses, started_at, ended_at, worker,
+const stepColumns = `place, step, state, priority::float8, pools, tags, attempts, losses, started_at, ended_at, worker,
   times_out_at, last_outcome, output, error`;
 
 /** A row as --json prints it. */
 export const stepJson = `{ "place": 1, "step": "extract", "state": "failed", "priority": 0, "pools": {}, "tags": {}, "attempts": 1,
     "losses": 0, "started_at": "…", "ended_at": "…", "worker": "host-7", "times_out_at": null, "last_outcome": "failed",
     "output": null, "error": { "name": "Error", "message": "…", "stack": "…" } }`;
+
+/** The steps of a run, in their order; none if there is no such run. */
+export function readSteps(lockkeeper: Lockkeeper, id: string): Promise<StepRow[]> {
+  return select<StepRow>(
+    lockkeeper,
+    `select ${stepColumns} from lockkeeper.steps where run_id = $1::bigint order by place`,
+    [id],
+  );
+}
 
 export function noRun(id: string): InvalidInputError {
   return new InvalidInputError(`There is no run ${id}.`, { hint: '`lockkeeper runs list` shows the runs.' });

@@ -4,7 +4,7 @@ import { integerFrom, runId } from './arguments.ts';
 import { answer, select, settingsOf, withLockkeeper } from './connect.ts';
 import { explain } from './help.ts';
 import { coloursOf, type Io } from './io.ts';
-import { noRun, type RunRow, runColumns, runJson, type StepRow, stepColumns, stepJson } from './rows.ts';
+import { noRun, type RunRow, readSteps, runColumns, runJson, type StepRow, stepJson } from './rows.ts';
 import { addCancel, addPriority, addRetry } from './runs-change.ts';
 import { paintState, table } from './table.ts';
 import { line, shownValue } from './text.ts';
@@ -98,15 +98,13 @@ function addShow(runs: Command, io: Io): void {
 type Shown = { run: RunRow; steps: StepRow[] };
 
 async function showRun(lockkeeper: Lockkeeper, id: string): Promise<Shown> {
-  const where = 'where run_id = $1::bigint';
-  const [run] = await select<RunRow>(lockkeeper, `select ${runColumns} from lockkeeper.runs ${where}`, [id]);
-  if (!run) throw noRun(id);
-  const steps = await select<StepRow>(
+  const [run] = await select<RunRow>(
     lockkeeper,
-    `select ${stepColumns} from lockkeeper.steps ${where} order by place`,
+    `select ${runColumns} from lockkeeper.runs where run_id = $1::bigint`,
     [id],
   );
-  return { run, steps };
+  if (!run) throw noRun(id);
+  return { run, steps: await readSteps(lockkeeper, id) };
 }
 
 function saidShow(io: Io, { run, steps }: Shown): string {

@@ -4,7 +4,7 @@ import { runId } from './arguments.ts';
 import { answer, select, settingsOf, withLockkeeper } from './connect.ts';
 import { explain } from './help.ts';
 import type { Colours, Io } from './io.ts';
-import { noRun, type StepRow, stepColumns, stepJson } from './rows.ts';
+import { noRun, readSteps, type StepRow, stepJson } from './rows.ts';
 import { type Column, paintState, table } from './table.ts';
 import { cut, line, shownDuration } from './text.ts';
 
@@ -41,16 +41,11 @@ outcome: succeeded, failed, canceled, timed_out, lost, returned, force_canceled,
 }
 
 async function find(lockkeeper: Lockkeeper, id: string): Promise<Found> {
-  const where = 'where run_id = $1::bigint';
-  const steps = await select<StepRow>(
-    lockkeeper,
-    `select ${stepColumns} from lockkeeper.steps ${where} order by place`,
-    [id],
-  );
+  const steps = await readSteps(lockkeeper, id);
   if (steps.length === 0) throw noRun(id);
   const attempts = await select<Omit<AttemptRow, 'step'>>(
     lockkeeper,
-    `select place, attempt, outcome, worker, started_at, ended_at, error from lockkeeper.attempts ${where}
+    `select place, attempt, outcome, worker, started_at, ended_at, error from lockkeeper.attempts where run_id = $1::bigint
      order by place, attempt`,
     [id],
   );

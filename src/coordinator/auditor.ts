@@ -25,11 +25,15 @@ export class Auditor {
     this.#slice = slice;
   }
 
-  /** The queues, and one slice of the tickets; after the last one the next walk begins. */
-  async tick(): Promise<Audited & { queues: string[] }> {
-    const queues = await mendQueues(this.#queue);
+  /** The queues that somebody deleted; they are there again. */
+  queues(): Promise<string[]> {
+    return mendQueues(this.#queue);
+  }
+
+  /** One slice of the tickets; after the last one the next walk begins. */
+  async tick(): Promise<Audited> {
     const audited = await auditTickets(this.#queue, this.#database, this.#after, this.#slice);
     this.#after = audited.upto ?? '0';
-    return { queues, ...audited };
+    return audited;
   }
 }

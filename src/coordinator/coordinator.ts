@@ -76,15 +76,16 @@ export class Coordinator {
     const { rows } = await query(`select pg_try_advisory_xact_lock(${number}) as mine`);
     if (rows[0]?.mine !== true) return;
     await this.#keeper.tick(wallClockMs());
+    const queues = await this.#auditor.queues();
+    if (queues.length > 0)
+      this.#options.log.warn({ queues }, 'queues of ours were deleted in pg-boss; they are made again');
     for (let slice = 0; slice < slicesEach; slice += 1) if (!(await this.#audit())) break;
   }
 
   /** One slice; true: the walk is not over. */
   async #audit(): Promise<boolean> {
-    const { queues, missing, orphans, upto } = await this.#auditor.tick();
+    const { missing, orphans, upto } = await this.#auditor.tick();
     const { log } = this.#options;
-    if (queues.length > 0)
-      log.warn({ queues }, 'queues of ours were deleted in pg-boss; they are made again');
     if (missing.length > 0)
       log.warn({ missing: missing.length }, 'queued runs had lost their tickets; they are made again');
     if (orphans.length > 0)

@@ -3,7 +3,7 @@
  * call by hand. A crash after any statement leaves nothing that the next pass of any coordinator does not find.
  */
 
-import type { Database, Executor } from '../database.ts';
+import { type Database, type Executor, untilDone } from '../database.ts';
 import type { Queue } from '../queue/boss.ts';
 import { hasSubmissions, intake } from '../queue/intake.ts';
 import { hasStrays, mirrorTickets, readStrays } from '../queue/tickets.ts';
@@ -45,7 +45,6 @@ const queueRounds = 10;
 const admitBatch = 500;
 /** Most calls of admission after each batch that was laned again: where steps end all the time, laning must go on too. */
 const admitRounds = 8;
-const archiveBatch = 1_000;
 
 /** The one statement of an idle pod. */
 export async function readTodo(execute: Executor, queue: Queue): Promise<Todo> {
@@ -113,22 +112,17 @@ export async function keepTickets(database: CoordinatorDatabase, queue: Queue): 
 }
 
 async function sweep(execute: Executor, ticked: Ticked): Promise<void> {
-  for (;;) {
-    const { rows } = await execute('select * from lockkeeper.sweep(200)', []);
-    const [{ ended, readied, more }] = rows as [{ ended: number; readied: number; more: boolean }];
+  type Swept = { ended: number; readied: number; more: boolean };
+  for (const { ended, readied } of await untilDone<Swept>(execute, 'select * from lockkeeper.sweep(200)')) {
     ticked.ended += ended;
     ticked.readied += readied;
-    if (!more) return;
   }
 }
 
 async function expire(execute: Executor, ticked: Ticked): Promise<void> {
-  for (;;) {
-    const { rows } = await execute('select * from lockkeeper.expire(200)', []);
-    const [{ ended, more }] = rows as [{ ended: number; more: boolean }];
+  type Expired = { ended: number; more: boolean };
+  for (const { ended } of await untilDone<Expired>(execute, 'select * from lockkeeper.expire(200)'))
     ticked.ended += ended;
-    if (!more) return;
-  }
 }
 
 async function reap(execute: Executor): Promise<number> {
@@ -143,14 +137,8 @@ async function reap(execute: Executor): Promise<number> {
 
 /** Moves ended runs to the history, drops what is too old there, and ends idle branches; what else grows is collected. */
 export async function tidy(execute: Executor): Promise<void> {
-  for (;;) {
-    const { rows } = await execute('select * from lockkeeper.archive($1)', [archiveBatch]);
-    if (rows[0]?.more !== true) break;
-  }
-  for (;;) {
-    const { rows } = await execute('select more from lockkeeper.drop_history()', []);
-    if (rows[0]?.more !== true) break;
-  }
+  await untilDone(execute, 'select * from lockkeeper.archive(1000)');
+  await untilDone(execute, 'select * from lockkeeper.drop_history()');
   await execute('select lockkeeper.end_branches()', []);
   await execute('select lockkeeper.collect_keys()', []);
 }
@@ -173,14 +161,10 @@ export async function admitAll(execute: Executor): Promise<{ admitted: string[];
 }
 
 async function admit(execute: Executor, rounds: number): Promise<string[]> {
-  const admitted: string[] = [];
-  for (let round = 0; round < rounds; round += 1) {
-    const { rows } = await execute('select * from lockkeeper.admit($1)', [admitBatch]);
-    const [{ run_ids, more }] = rows as [{ run_ids: string[]; more: boolean }];
-    admitted.push(...run_ids);
-    if (!more) break;
-  }
-  return admitted;
+  type Admitted = { run_ids: string[]; more: boolean };
+  const statement = 'select * from lockkeeper.admit($1)';
+  const answers = await untilDone<Admitted>(execute, statement, [admitBatch], rounds);
+  return answers.flatMap(({ run_ids }) => run_ids);
 }
 
 async function takeSubmissions(queue: Queue, database: CoordinatorDatabase) {

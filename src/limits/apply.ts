@@ -1,23 +1,14 @@
 /** Limits and deployments in the database. */
 
 import { type Config, checkDeployments, parseConfig, settingsOf } from '../config.ts';
-import type { Executor } from '../database.ts';
-import { limitsOf } from './compile.ts';
+import { type Executor, untilDone } from '../database.ts';
+import { type LimitRow, limitsOf } from './compile.ts';
 
 /** What `apply` did to a limit, or to a setting such as `retention_days`. */
 export type LimitChange = { name: string; change: 'added' | 'removed' | 'changed' };
 
-/** A limit as a plan compares it, without its name. */
-export type PlannedLimit = {
-  counts: 'run' | 'step';
-  match: Record<string, string | true>;
-  per: string[];
-  /** Null is unlimited; a text names an attribute of the subject. */
-  capacity: number | string | null;
-  replaces: string[];
-  part_of: string[];
-  look_buffer: number | null;
-};
+/** A limit as a plan compares it: without its name; a capacity that is a text names an attribute of the subject. */
+export type PlannedLimit = Omit<LimitRow, 'name' | 'capacity'> & { capacity: number | string | null };
 
 /** What `apply` would do; of a setting, its value before and after. */
 export type PlannedChange = LimitChange & {
@@ -111,12 +102,10 @@ export async function deleteDeployment(
   name: string,
   queued: 'refuse' | 'cancel' | 'keep',
 ): Promise<number> {
-  for (let canceled = 0; ; ) {
-    const { rows } = await execute('select * from lockkeeper.delete_deployment($1, $2)', [name, queued]);
-    const [answer] = rows as [{ canceled: number; more: boolean }];
-    canceled += answer.canceled;
-    if (!answer.more) return canceled;
-  }
+  type Deleted = { canceled: number; more: boolean };
+  const statement = 'select * from lockkeeper.delete_deployment($1, $2)';
+  const answers = await untilDone<Deleted>(execute, statement, [name, queued]);
+  return answers.reduce((sum, { canceled }) => sum + canceled, 0);
 }
 
 /** All limits, in the order of their names. */

@@ -34,6 +34,9 @@ export type OwnLimit = {
   replaces?: readonly string[] | undefined;
 };
 
+/** What `set` did to a limit. */
+export type LimitSet = { name: string; change: 'added' | 'changed' | 'unchanged' };
+
 /** Who set it, why, and until when; without `until` it stays until it is taken away. */
 export type Reasoned = { by: string; why: string; until?: Date | string | undefined };
 
@@ -78,8 +81,18 @@ export class Limits {
   }
 
   /** Adds or changes a limit of your own. */
-  set(limit: OwnLimit): Promise<'added' | 'changed' | 'unchanged'> {
+  set(limit: OwnLimit): Promise<LimitSet['change']> {
     return this.#call('lockkeeper.set_limit($1)', [JSON.stringify(limit)]);
+  }
+
+  /** Adds or changes several, in one statement: all or none. */
+  async setAll(limits: readonly OwnLimit[]): Promise<LimitSet[]> {
+    const set = this.#execute(
+      `select l.value ->> 'name' as name, lockkeeper.set_limit(l.value) as change
+       from jsonb_array_elements($1::jsonb) with ordinality l(value, place) order by l.place`,
+      [JSON.stringify(limits)],
+    );
+    return (await this.#then(set)).rows as LimitSet[];
   }
 
   /** Drops a limit that `set` made; false: there is none of this name. */

@@ -4,7 +4,7 @@
  */
 
 import { readFile } from 'node:fs/promises';
-import { coordinate, tidy } from '../coordinator/tick.ts';
+import { tidy } from '../coordinator/tick.ts';
 import type { ExecutorSource } from '../database.ts';
 import { InvalidInputError, LockkeeperError } from '../errors.ts';
 import type { AnyJob, Handler, InputOf, Logger } from '../jobs.ts';
@@ -20,6 +20,7 @@ import { nextDue } from './due.ts';
 import { HandWorker } from './hand-worker.ts';
 import { HeldStep } from './held-step.ts';
 import { Replacements } from './replacements.ts';
+import { mostRounds, pauseMs, settle } from './settle.ts';
 import {
   type ContextOf,
   type Duration,
@@ -43,11 +44,6 @@ export type KitParts = {
   /** Closes all connections, and drops the database. */
   dispose: () => Promise<void>;
 };
-
-/** Rounds after which `settle` and `runUntilIdle` say that there is no end. */
-const mostRounds = 10_000;
-/** Between two looks of `settleUntil`, in milliseconds of the real clock. */
-const pauseMs = 5;
 
 export class TestKit {
   /** Lockkeeper on the test's database, for the code under test and for all that the kit has no method for. */
@@ -136,17 +132,8 @@ export class TestKit {
     return moved;
   }
 
-  async #settle(): Promise<void> {
-    const { database } = this.lockkeeper;
-    for (let round = 0; round < mostRounds; round += 1) {
-      const did = await coordinate(database, this.#parts.queue);
-      const changed = [did.admitted, did.canceled, did.remade].some((runs) => runs.length > 0);
-      const worked = await this.#worker.tick();
-      if (!changed && !worked && did.ended + did.readied + did.submitted + did.rejected === 0) return;
-    }
-    throw new LockkeeperError(`After ${mostRounds} rounds there is still something to do.`, {
-      hint: 'Does a step that fails at once have a great maxAttempts and no backoff? Replace its handler.',
-    });
+  #settle(): Promise<void> {
+    return settle(this.lockkeeper.database, this.#parts.queue, this.#worker);
   }
 
   /**
@@ -154,9 +141,9 @@ export class TestKit {
    * timeout, a delay): so an hour with five attempts is five attempts. What has grown old then is history, or ends.
    */
   async advance(duration: Duration): Promise<void> {
-    const milliseconds = millisecondsOf(duration);
+    const ms = millisecondsOf(duration);
     await this.#inTurn(async () => {
-      const until = this.#now + milliseconds;
+      const until = this.#now + ms;
       await this.#settle();
       for (let due = await this.#due(); this.#now < until; due = await this.#due()) {
         await this.#moveTo(Math.min(due ?? until, until));
@@ -176,7 +163,7 @@ export class TestKit {
         await this.#moveTo(due);
         await this.#settle();
       }
-      throw new LockkeeperError(`After ${mostRounds} moments something still waits for a time.`, {});
+      throw new LockkeeperError(`After ${mostRounds} moments something still waits for a time.`);
     });
   }
 
@@ -236,7 +223,7 @@ export class TestKit {
   ): HeldStep<OutputOf<J, S>, ContextOf<J>> {
     const held = new HeldStep<OutputOf<J, S>, ContextOf<J>>(`Step ${step} of job ${job.name}`);
     const runId = run === undefined ? undefined : runIdOf(run);
-    this.#replacements.hold(job, step, runId, held as unknown as HeldStep);
+    this.#replacements.hold(job, step, runId, held);
     return held;
   }
 
@@ -256,7 +243,7 @@ export class TestKit {
     return this.#inTurn(async () => {
       await this.#worker.crash();
       this.#replacements.clear();
-      await this.#rows('select lockkeeper_testing.reset()', []);
+      await this.#rows('select lockkeeper_testing.reset()');
       await this.#begin();
     });
   }
@@ -276,7 +263,7 @@ export class TestKit {
   }
 
   async #begin(): Promise<void> {
-    const [{ now }] = (await this.#rows('select lockkeeper.now() as now', [])) as [{ now: Date }];
+    const [{ now }] = (await this.#rows('select lockkeeper.now() as now')) as [{ now: Date }];
     this.#now = now.getTime();
     await this.#open();
   }
@@ -305,7 +292,7 @@ export class TestKit {
     await this.#worker.renew();
   }
 
-  async #rows(text: string, values: unknown[]): Promise<Record<string, unknown>[]> {
+  async #rows(text: string, values: unknown[] = []): Promise<Record<string, unknown>[]> {
     return (await this.lockkeeper.database.execute(text, values)).rows;
   }
 }

@@ -7,7 +7,9 @@ import type { Claimed } from '../steps.ts';
 import type { Replacement } from './hand-worker.ts';
 import type { HeldStep } from './held-step.ts';
 
-type Hold = { job: string; step: string; runId: string | undefined; held: HeldStep };
+/** Of a held step, what the worker needs, whatever the step's types are. */
+type Held = Pick<HeldStep, 'handler' | 'started' | 'abort'>;
+type Hold = { job: string; step: string; runId: string | undefined; held: Held };
 
 export class Replacements {
   readonly #jobs: ReadonlyMap<string, AnyJob>;
@@ -25,7 +27,7 @@ export class Replacements {
   }
 
   /** @throws {InvalidInputError} as `handle`. */
-  hold(job: AnyJob, step: string, runId: string | undefined, held: HeldStep): void {
+  hold(job: AnyJob, step: string, runId: string | undefined, held: Held): void {
     this.#check(job, step);
     this.#holds.push({ job: job.name, step, runId, held });
   }

@@ -2,18 +2,16 @@
 
 import type { Command } from 'commander';
 import { InvalidInputError } from '../../errors.ts';
-import type { Lockkeeper } from '../../lockkeeper.ts';
+import type { LimitSet } from '../../limits/limits.ts';
 import { readText } from '../arguments.ts';
-import { answer, select, settingsOf, withLockkeeper } from '../connect.ts';
+import { answer, settingsOf, withLockkeeper } from '../connect.ts';
 import { explain } from '../help.ts';
 import type { Io } from '../io.ts';
 import { table } from '../table.ts';
 import { line } from '../text.ts';
 import { paintChange } from './changes.ts';
-import { type OwnLimitInput, readOwnLimits } from './own-limit.ts';
+import { readOwnLimits } from './own-limit.ts';
 import { findLimit } from './rows.ts';
-
-type Added = { name: string; change: 'added' | 'changed' | 'unchanged' };
 
 export function addOwn(limits: Command, io: Io): void {
   addAdd(limits, io);
@@ -28,7 +26,7 @@ function addAdd(limits: Command, io: Io): void {
     .action(async (file: string, _options: object, command: Command) => {
       const settings = settingsOf(command, io);
       const wanted = readOwnLimits(file, await readText(io, file));
-      const added = await withLockkeeper(io, settings, (lockkeeper) => setAll(lockkeeper, wanted));
+      const added = await withLockkeeper(io, settings, ({ limits }) => limits.setAll(wanted));
       answer(io, settings, { limits: added }, () => saidAdded(io, added));
     });
   explain(command, {
@@ -46,17 +44,7 @@ All or none are set, in one transaction, and count at once. They stay whatever i
   });
 }
 
-/** In one statement, so that all are set or none. */
-function setAll(lockkeeper: Lockkeeper, limits: readonly OwnLimitInput[]): Promise<Added[]> {
-  return select<Added>(
-    lockkeeper,
-    `select l.value ->> 'name' as name, lockkeeper.set_limit(l.value) as change
-     from jsonb_array_elements($1::jsonb) with ordinality l(value, place) order by l.place`,
-    [JSON.stringify(limits)],
-  );
-}
-
-function saidAdded(io: Io, added: readonly Added[]): string {
+function saidAdded(io: Io, added: readonly LimitSet[]): string {
   return table(
     io,
     [
