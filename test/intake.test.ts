@@ -1,32 +1,13 @@
-import { PgBoss } from 'pg-boss';
-import { afterAll, afterEach, expect, test } from 'vitest';
+import { afterEach, expect, test } from 'vitest';
 import { applyConfig } from '../src/limits/apply.ts';
-import { openQueue, rejectedQueue, submitQueue, ticketQueue } from '../src/queue/boss.ts';
+import { rejectedQueue, submitQueue, ticketQueue } from '../src/queue/boss.ts';
 import { hasSubmissions, intake, type Rejection } from '../src/queue/intake.ts';
-import { testDatabase } from './support/database.ts';
+import { openBossStage } from './support/pg-boss.ts';
 
-const database = await testDatabase();
-const queue = await openQueue(database);
-// A program that knows only pg-boss.
-const client = new PgBoss({
-  connectionString: database.connectionString,
-  supervise: false,
-  schedule: false,
-  migrate: false,
-});
-await client.start();
-afterAll(async () => {
-  await client.stop({ graceful: false });
-  await queue.close();
-});
-
-const rows = async (text: string, values: unknown[] = []) => (await database.execute(text, values)).rows;
-await rows('select lockkeeper.register($1)', [
-  JSON.stringify({ job: 'load', version: '1', steps: [{ name: 'only' }], limits: [] }),
-]);
+// The client is a program that knows only pg-boss.
+const { database, queue, stranger: client, rows, cancelAll } = await openBossStage();
 const clear = async () => {
-  const ids = await rows("select run_id from lockkeeper.runs where state = 'queued'");
-  await rows('select lockkeeper.cancel($1)', [ids.map((row) => row.run_id)]);
+  await cancelAll();
   for (const name of [submitQueue, rejectedQueue, ticketQueue]) await client.deleteAllJobs(name);
 };
 afterEach(clear);

@@ -1,36 +1,18 @@
 /** The auditor: tickets that vanished, tickets that were left, and nothing that is only under way. */
 
-import { PgBoss } from 'pg-boss';
-import { afterAll, afterEach, expect, test } from 'vitest';
+import { afterEach, expect, test } from 'vitest';
 import { Auditor } from '../src/coordinator/auditor.ts';
 import { Coordinator } from '../src/coordinator/coordinator.ts';
 import { keepTickets } from '../src/coordinator/tick.ts';
 import { transaction } from '../src/database.ts';
-import { openQueue, submitQueue, ticketQueue } from '../src/queue/boss.ts';
+import { submitQueue, ticketQueue } from '../src/queue/boss.ts';
 import { auditTickets, insertTickets, runIdOf, submitTicketed, ticketId } from '../src/queue/tickets.ts';
-import { testDatabase } from './support/database.ts';
 import { keepingLog } from './support/log.ts';
+import { openBossStage } from './support/pg-boss.ts';
 
-const database = await testDatabase();
-const queue = await openQueue(database);
-const stranger = new PgBoss({
-  connectionString: database.connectionString,
-  supervise: false,
-  schedule: false,
-  migrate: false,
-});
-await stranger.start();
-const rows = async (text: string, values: unknown[] = []) => (await database.execute(text, values)).rows;
-await rows('select lockkeeper.register($1)', [
-  JSON.stringify({ job: 'load', version: '1', steps: [{ name: 'only' }], limits: [] }),
-]);
-afterAll(async () => {
-  await stranger.stop({ graceful: false });
-  await queue.close();
-});
+const { database, queue, stranger, rows, cancelAll } = await openBossStage();
 afterEach(async () => {
-  const ids = await rows("select run_id from lockkeeper.runs where state in ('queued', 'admitted')");
-  await rows('select lockkeeper.cancel($1)', [ids.map((row) => row.run_id)]);
+  await cancelAll();
   await mirror();
   await stranger.deleteAllJobs(ticketQueue);
 });

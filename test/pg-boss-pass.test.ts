@@ -1,23 +1,16 @@
 /** Whatever others do in pg-boss, a pass of the coordinator goes on to admission. */
 
-import { PgBoss } from 'pg-boss';
-import { afterAll, afterEach, expect, test } from 'vitest';
+import { afterEach, expect, test } from 'vitest';
 import { coordinate, pass } from '../src/coordinator/tick.ts';
 import { submitQueue, ticketQueue } from '../src/queue/boss.ts';
 import { ticketId } from '../src/queue/tickets.ts';
+import { strangersBoss } from './support/pg-boss.ts';
 import { openStage } from './support/stage.ts';
 
 const stage = await openStage();
 const load = await stage.register('load', { copy: {} });
 const { database, queue } = stage;
-const client = new PgBoss({
-  connectionString: database.connectionString,
-  supervise: false,
-  schedule: false,
-  migrate: false,
-});
-await client.start();
-afterAll(() => client.stop({ graceful: false }));
+const client = await strangersBoss(database);
 afterEach(async () => {
   await client.deleteAllJobs(submitQueue);
 });

@@ -1,31 +1,14 @@
 /** pg-boss's delay, cron, throttle, debounce and retention, with its own clock moved by hand. */
 
-import { PgBoss } from 'pg-boss';
-import { afterAll, afterEach, beforeEach, expect, test } from 'vitest';
-import { openQueue, submitQueue, ticketQueue } from '../src/queue/boss.ts';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { submitQueue, ticketQueue } from '../src/queue/boss.ts';
 import { hasSubmissions, intake } from '../src/queue/intake.ts';
 import { createKeeper } from '../src/queue/keeper.ts';
 import { insertTickets } from '../src/queue/tickets.ts';
-import { testDatabase } from './support/database.ts';
+import { openBossStage } from './support/pg-boss.ts';
 
-const database = await testDatabase();
-const queue = await openQueue(database);
-// A program that knows only pg-boss.
-const client = new PgBoss({
-  connectionString: database.connectionString,
-  supervise: false,
-  schedule: false,
-  migrate: false,
-});
-await client.start();
-const rows = async (text: string, values: unknown[] = []) => (await database.execute(text, values)).rows;
-await rows('select lockkeeper.register($1)', [
-  JSON.stringify({ job: 'load', version: '1', steps: [{ name: 'only' }], limits: [] }),
-]);
-afterAll(async () => {
-  await client.stop({ graceful: false });
-  await queue.close();
-});
+// The client is a program that knows only pg-boss.
+const { database, queue, stranger: client, rows, cancelAll } = await openBossStage();
 
 /** All of pg-boss's SQL reads this one function. */
 const setTime = (time: string) =>
@@ -33,8 +16,7 @@ const setTime = (time: string) =>
         as $$ select timestamptz '${time}' $$`);
 beforeEach(() => setTime('2031-05-01 00:00:10Z'));
 afterEach(async () => {
-  const ids = await rows("select run_id from lockkeeper.runs where state = 'queued'");
-  await rows('select lockkeeper.cancel($1)', [ids.map((row) => row.run_id)]);
+  await cancelAll();
   for (const name of [submitQueue, ticketQueue]) await client.deleteAllJobs(name);
 });
 

@@ -1,7 +1,6 @@
-import { PgBoss } from 'pg-boss';
-import { afterAll, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { pgBossDb, transaction } from '../src/database.ts';
-import { openQueue, ticketQueue } from '../src/queue/boss.ts';
+import { ticketQueue } from '../src/queue/boss.ts';
 import {
   hasStrays,
   insertTickets,
@@ -11,27 +10,9 @@ import {
   submitTicketed,
   ticketId,
 } from '../src/queue/tickets.ts';
-import { testDatabase } from './support/database.ts';
+import { openBossStage } from './support/pg-boss.ts';
 
-const database = await testDatabase();
-const queue = await openQueue(database);
-// Somebody else's pg-boss, which knows nothing of Lockkeeper.
-const stranger = new PgBoss({
-  connectionString: database.connectionString,
-  supervise: false,
-  schedule: false,
-  migrate: false,
-});
-await stranger.start();
-afterAll(async () => {
-  await stranger.stop({ graceful: false });
-  await queue.close();
-});
-
-const rows = async (text: string, values: unknown[] = []) => (await database.execute(text, values)).rows;
-await rows('select lockkeeper.register($1)', [
-  JSON.stringify({ job: 'load', version: '1', steps: [{ name: 'only' }], limits: [] }),
-]);
+const { database, queue, stranger, rows } = await openBossStage();
 
 const submit = async (): Promise<string> =>
   String((await rows(`select run_id from lockkeeper.submit('{"job": "load", "priority": 4}')`))[0]?.run_id);
