@@ -30,6 +30,16 @@ begin
   return v_first;
 end $$;
 
+-- The first subject of the lanes that were opened since others were chosen; with p_keys, of those that these keys concern. Null if there is none.
+create function lockkeeper_data.opened_since(p_counts lockkeeper_data.subject_kind, p_versions int[], p_chosen bigint[], p_keys bigint[] default null)
+returns lockkeeper_data.open_lanes
+language plpgsql volatile as $$
+begin
+  return lockkeeper_data.first_subject(array(
+    select l.id from unnest(lockkeeper_data.first_open_lanes(p_counts, p_versions)) u(id) join lockkeeper_data.lanes l on l.id = u.id
+    where u.id <> all (p_chosen) and (p_keys is null or l.keys && p_keys)));
+end $$;
+
 -- Which of two places comes first in the order; null is behind all.
 create function lockkeeper_data.earlier(a lockkeeper_data.open_lanes, b lockkeeper_data.open_lanes) returns lockkeeper_data.open_lanes
 language sql immutable

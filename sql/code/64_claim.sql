@@ -32,6 +32,7 @@ set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan s
 declare
   v_versions int[] := array(select version_id from lockkeeper_data.lease_jobs where lease_id = lease);
   v_lease lockkeeper_data.leases;
+  v_chosen bigint[];
   v_lanes bigint[];
   v_cut bigint[];
   v_keys bigint[];
@@ -39,6 +40,7 @@ declare
   v_now timestamptz := lockkeeper.now();
   d lockkeeper_data.decision;
   v_first lockkeeper_data.open_lanes;
+  v_opened lockkeeper_data.open_lanes;
   v_within lockkeeper_data.decision;
 begin
   steps := '[]';
@@ -56,7 +58,8 @@ begin
   end if;
   n := least(n, v_lease.room - (select count(*) from lockkeeper_data.attempts a where a.lease_id = lease));
   if n <= 0 then return; end if;
-  v_lanes := lockkeeper_data.first_open_lanes('step', v_versions);
+  v_chosen := lockkeeper_data.first_open_lanes('step', v_versions);
+  v_lanes := v_chosen;
   if v_lanes = '{}' then
     v_keys := lockkeeper_data.batons_of_others(v_versions);
     perform lockkeeper_data.lock_keys(array(select (k & 2047)::int from unnest(v_keys) k));
@@ -82,8 +85,13 @@ begin
     v_within := lockkeeper_data.decide(v_lanes, n, null, v_first);
     if v_within.run_ids <> '{}' then d := v_within; end if;
   end if;
+  -- Nor that of one in a lane that was opened since the choice; from now on, nobody can pass the batons of our keys.
+  if d.run_ids <> '{}' then
+    v_opened := lockkeeper_data.opened_since('step', v_versions, v_chosen, array(select k.key_id from unnest(d.keys, d.used) k(key_id, used) where k.used > 0));
+    if v_opened.run_id is not null then d := lockkeeper_data.decide(v_lanes, n, null, v_opened); end if;
+  end if;
   more := more or d.more or cardinality(v_lanes) < v_count;
-  more := lockkeeper_data.write_decision(d) or d.held or (more and (d.run_ids <> '{}' or d.asleep_lanes <> '{}' or d.empty <> '{}'));
+  more := lockkeeper_data.write_decision(d) or d.held or v_opened.run_id is not null or (more and (d.run_ids <> '{}' or d.asleep_lanes <> '{}' or d.empty <> '{}'));
   more := more and cardinality(d.run_ids) < n;
   if d.run_ids = '{}' then return; end if;
 

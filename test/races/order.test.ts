@@ -62,3 +62,34 @@ test('a lane that is opened while another is being chosen keeps its turn', async
   expect(await admitted()).toEqual([Number(urgent[0]?.runId)]);
   await drop('one');
 });
+
+test('a step that becomes ready while another is being claimed keeps its turn', async () => {
+  await stage.apply({ concurrency: { pools: { limits: { warehouse: 1 } } } });
+  const copy = await stage.register('copy', { extract: {}, copy: { after: ['extract'], pool: 'warehouse' } });
+  const scan = await stage.register('scan', { scan: { pool: 'warehouse' } });
+  const one = await stage.serve(copy);
+  const two = await stage.serve(copy, scan);
+  const [urgent] = await submit([{ job: 'copy', priority: 5 }]);
+  await stage.tick();
+  const [extract] = await claimAll(one);
+  await claimAll(one); // The lane that it emptied is gone.
+  await submit([{ job: 'scan' }]);
+  await stage.tick();
+  const { second, waited } = await stage.race(
+    async (execute) => {
+      // The lane that is chosen is busy; while its chooser waits for it, a step before it becomes ready.
+      await execute(
+        "select from lockkeeper_data.lanes where counts = 'step' and priority = 0 for update",
+        [],
+      );
+      await stage
+        .through(one, execute)
+        .finish([{ ...(extract as Claimed), outcome: 'succeeded', output: null }]);
+    },
+    (execute) => stage.through(two, execute).claim(1),
+  );
+  expect(waited).toBe(true);
+  expect(second).toEqual({ steps: [], more: true });
+  const [next] = await claimAll(two);
+  expect(next).toMatchObject({ runId: urgent?.runId, step: 'copy' });
+});
