@@ -92,7 +92,8 @@ begin
   end if;
   more := more or d.more or cardinality(v_lanes) < v_count;
   more := lockkeeper_data.write_decision(d) or d.held or v_opened.run_id is not null or (more and (d.run_ids <> '{}' or d.asleep_lanes <> '{}' or d.empty <> '{}'));
-  more := more and cardinality(d.run_ids) < n;
+  -- With room left, there may be batons to take over, which the next call does.
+  more := cardinality(d.run_ids) < n and (more or lockkeeper_data.batons_of_others(v_versions) <> '{}');
   if d.run_ids = '{}' then return; end if;
 
   update lockkeeper_data.leases l set claim_number = number where l.id = lease;
