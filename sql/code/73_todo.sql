@@ -8,7 +8,9 @@ begin
   lane := exists (select from lockkeeper_data.waiting w where w.lane_id = 0) or lockkeeper_data.stale('step') or lockkeeper_data.stale('run');
   admit := exists (select from lockkeeper_data.open_lanes o where o.counts = 'run');
   sleep := lockkeeper_data.unserved_versions() <> '{}';
-  reap := exists (select lockkeeper_data.expired_leases());
+  -- A start or a promotion is noted at once, not when the first lease has run out.
+  reap := exists (select lockkeeper_data.expired_leases())
+    or exists (select from lockkeeper_data.server s where s.started_at <> pg_postmaster_start_time() or s.timeline <> lockkeeper_data.timeline());
   sweep := exists (select from lockkeeper_data.attempts a where a.times_out_at < v_now)
     or exists (select from lockkeeper_data.leases l where l.ended)
     or exists (select from lockkeeper_data.attempts a where a.unnamed >= 2)
