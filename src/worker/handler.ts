@@ -18,15 +18,27 @@ export async function runHandler(options: HandlerOptions): Promise<Ending> {
   const ref = { runId: step.runId, place: step.place, attempt: step.attempt };
   try {
     const output = (await callHandler(options)) ?? null;
-    const checked = storable.safeParse(output);
-    if (checked.success) return { ...ref, outcome: 'succeeded', output };
-    const [problem] = problemsOf(checked.error, 'output');
-    throw new Error(
-      `The output of step ${step.step} cannot be stored: ${problem?.field}: ${problem?.message}`,
-    );
+    const problem = problemOf(output);
+    if (problem === undefined) return { ...ref, outcome: 'succeeded', output };
+    throw new Error(`The output of step ${step.step} cannot be stored: ${problem}`);
   } catch (error) {
     return { ...ref, outcome: 'failed', error: errorOf(error) };
   }
+}
+
+/** The most bytes that an output may have as JSON: each step after it gets it whole, and many may end at once. */
+export const largestOutputBytes = 1_048_576;
+
+function problemOf(output: unknown): string | undefined {
+  const checked = storable.safeParse(output);
+  if (!checked.success) {
+    const [problem] = problemsOf(checked.error, 'output');
+    return `${problem?.field}: ${problem?.message}`;
+  }
+  const bytes = Buffer.byteLength(JSON.stringify(output));
+  if (bytes <= largestOutputBytes) return undefined;
+  const number = (value: number) => value.toLocaleString('en');
+  return `it has ${number(bytes)} bytes as JSON, allowed are ${number(largestOutputBytes)}; store it elsewhere, and return where it is`;
 }
 
 async function callHandler({ job, step, signal, log, progress }: HandlerOptions): Promise<unknown> {
@@ -55,15 +67,21 @@ async function callHandler({ job, step, signal, log, progress }: HandlerOptions)
 
 const longestText = 10_000;
 
-/** An error as it is stored: any thrown value, cut to a readable length. */
+/** An error as it is stored: any thrown value, cut to a readable length. Never throws: the value may be anything. */
 export function errorOf(error: unknown): StepError {
-  if (!(error instanceof Error)) return { name: 'Error', message: clean(String(error)) };
-  return {
-    name: clean(error.name),
-    message: clean(error.message),
-    ...(error.stack === undefined ? {} : { stack: clean(error.stack) }),
-  };
+  try {
+    if (!(error instanceof Error)) return { name: 'Error', message: clean(error) };
+    const { name, message, stack } = error;
+    return {
+      name: clean(name),
+      message: clean(message),
+      ...(stack === undefined ? {} : { stack: clean(stack) }),
+    };
+  } catch {
+    return { name: 'Error', message: 'The handler threw something that has no text.' };
+  }
 }
 
 /** Text that Postgres can store. */
-const clean = (text: string) => text.slice(0, longestText).toWellFormed().replaceAll('\0', '\uFFFD');
+const clean = (value: unknown) =>
+  String(value).slice(0, longestText).toWellFormed().replaceAll('\0', '\uFFFD');

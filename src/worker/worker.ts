@@ -61,6 +61,8 @@ export class Worker {
   #renewal: Thread | undefined;
   #loop: Loop | undefined;
   #draining = false;
+  /** When the claim that has no answer yet was first sent. */
+  #claimSince: number | undefined;
 
   constructor(parts: WorkerParts) {
     this.#parts = parts;
@@ -92,6 +94,7 @@ export class Worker {
     const lease = await Lease.open(database.execute, options);
     this.#renewal?.postMessage({ lease: lease.id });
     this.#lease = lease;
+    this.#claimSince = undefined;
     this.#parts.onProgress();
   }
 
@@ -180,11 +183,13 @@ export class Worker {
   async #claim(): Promise<boolean> {
     const room = this.#room - this.#held.size;
     if (room <= 0 || this.#draining || !this.#lease) return false;
-    const sent = monotonicMs();
+    // Of a claim that is repeated, the first time counts: since then two renewals may not have named its steps.
+    this.#claimSince ??= monotonicMs();
     const { steps, more } = await this.#lease.claim(room);
+    const late = monotonicMs() - this.#claimSince > this.#renewEveryMs;
+    this.#claimSince = undefined;
     this.#held.add(steps);
     // Read too late to be sure that they are still ours: nobody has started them, so others may.
-    const late = monotonicMs() - sent > this.#renewEveryMs;
     for (const step of steps) {
       if (late || this.#draining) this.#ended.push({ ...refOf(step), outcome: 'returned' });
       else this.#start(step);
