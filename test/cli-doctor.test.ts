@@ -24,7 +24,7 @@ describe('a sound database', () => {
     const { code, ok, checks, failed } = await doctor(sound.connectionString);
     expect({ code, ok, failed }).toEqual({ code: 0, ok: true, failed: [] });
     expect(checks.map(({ check }) => check)).toEqual(
-      'connection postgres isolation clock pooler connections settings snapshots pg-boss schema drift violations coordinator workers'.split(
+      'connection postgres isolation clock pooler connections settings snapshots pg-boss schema drift violations passed-over coordinator workers'.split(
         ' ',
       ),
     );
@@ -39,6 +39,7 @@ describe('a sound database', () => {
     const names = (json.checks as Check[]).map(({ check }) => check);
     expect(names).not.toContain('drift');
     expect(names).not.toContain('violations');
+    expect(names).not.toContain('passed-over');
     expect(names).toContain('workers');
   });
 
@@ -124,7 +125,7 @@ describe('a database that is not of this release', () => {
 describe('drift', () => {
   test('what was changed by hand is named, and migrate --again puts functions and views back', async () => {
     const by = (text: string) => sound.execute(text, []);
-    await by('drop view lockkeeper.violations');
+    await by('drop view lockkeeper.states');
     await by(
       "create or replace function lockkeeper.now() returns timestamptz language sql return '-infinity'::timestamptz",
     );
@@ -136,7 +137,7 @@ describe('drift', () => {
     const [wrong, extra] = of('drift') as [Check, Check];
     expect(wrong).toMatchObject({ status: 'fail', hint: expect.stringContaining('migrate --again') });
     for (const part of [
-      'view lockkeeper.violations is missing',
+      'view lockkeeper.states is missing',
       'index lockkeeper_data.keys_run is missing',
       'function lockkeeper.now is another',
       'column lockkeeper_data.runs.key is another',

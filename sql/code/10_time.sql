@@ -39,14 +39,20 @@ comment on function lockkeeper.advance_clock(numeric) is 'Moves the stopped cloc
 -- All advisory locks of ours are 5505019530000000000 + n: keys 0 to 2047 (the key's id modulo 2048, for ever),
 -- configuration 4096, admission 4097, migrate 4098, pg-boss's maintenance 4099.
 
-create function lockkeeper_data.lock_configuration(p_exclusive boolean default false) returns void
+-- A look after a lock must see what was committed before it; at any other level it does not.
+create function lockkeeper_data.check_isolation() returns void
 language plpgsql as $$
 begin
-  -- A look after a lock must see what was committed before it; at any other level it does not.
   if current_setting('transaction_isolation') <> 'read committed' then
     raise exception 'transaction isolation is %, allowed is read committed', current_setting('transaction_isolation')
       using errcode = 'LK001', hint = 'Set default_transaction_isolation to ''read committed'' for this role, or begin the transaction at that level.';
   end if;
+end $$;
+
+create function lockkeeper_data.lock_configuration(p_exclusive boolean default false) returns void
+language plpgsql as $$
+begin
+  perform lockkeeper_data.check_isolation();
   if p_exclusive then
     perform pg_advisory_xact_lock(5505019530000000000 + 4096);
   else

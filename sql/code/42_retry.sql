@@ -69,6 +69,7 @@ end $$;
 create function lockkeeper.retry(run_ids bigint[]) returns table (run_id bigint, new_run_id bigint, state text)
 language plpgsql set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan set jit = off set enable_seqscan = off as $$
 begin
+  perform lockkeeper_data.check_isolation();
   -- In order, before one after the other is looked at: so two who retry the same runs do not wait for each other.
   perform lockkeeper_data.lock_runs(run_ids);
   perform from lockkeeper_data.ended_runs x where x.id = any (run_ids) order by x.id for no key update;

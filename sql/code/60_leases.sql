@@ -126,6 +126,7 @@ returns table (run_id bigint, place int, attempt int, reason text)
 language plpgsql set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan set jit = off set enable_seqscan = off as $$
 #variable_conflict use_column
 begin
+  perform lockkeeper_data.check_isolation();
   update lockkeeper_data.leases l
   set lease_ms = coalesce(renew_lease.lease_ms, l.lease_ms),
       expires_at = lockkeeper.now() + coalesce(renew_lease.lease_ms, l.lease_ms) * interval '1 millisecond'

@@ -129,6 +129,7 @@ begin
   laned := 0;
   more := false;
   again := false;
+  perform lockkeeper_data.check_isolation();
   if not pg_try_advisory_xact_lock(5505019530000000000 + 4097) then return; end if;
   perform lockkeeper_data.lock_configuration();
   -- Arrivals first: one of them may come before all that is laned again.

@@ -39,6 +39,7 @@ declare
 begin
   run_ids := '{}';
   more := false;
+  perform lockkeeper_data.check_isolation();
   if not pg_try_advisory_xact_lock(5505019530000000000 + 4097) then return; end if;
   perform lockkeeper_data.lock_configuration();
   if lockkeeper_data.stale('step') then

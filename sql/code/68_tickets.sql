@@ -4,6 +4,7 @@ create function lockkeeper.take_ticket_changes(n int)
 returns table (run_id bigint, change text, job text, deployment text, tags jsonb, priority int, start_at timestamptz)
 language sql volatile
 set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan set jit = off set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
+  select lockkeeper_data.check_isolation();
   -- In the order make, remake, close: one that was closed before it is made would stay for ever.
   with taken as (
     delete from lockkeeper_data.ticket_changes t

@@ -108,6 +108,85 @@ comment on view lockkeeper.waiting is
   'Every queued run (place 0, no step) and every ready step, and why it waits: keys are the names of all keys that are full for it; workers: no live worker serves its job version, '
   'or, for a step, none has room. until: a run that is delayed, or a step that waits for its backoff. No keys and no until: it starts at the next tick. Reads each row anew: ask for one run_id, or for few.';
 
+-- Since when a ready step asks: since what came before it ended, or its own last attempt and the backoff.
+create function lockkeeper_data.ready_since(p_run_id bigint, p_place int) returns timestamptz
+language plpgsql stable as $$
+begin
+  return (
+    select greatest(r.admitted_at, max(o.ended_at + case when o.place = p_place and o.attempt = s.attempts and o.outcome in ('failed', 'timed_out')
+      then least(js.backoff_max_ms, js.backoff_ms * power(js.backoff_factor::numeric, least(s.attempts - s.losses - s.returns - 1, 60))) else 0 end * interval '1 millisecond'))
+    from lockkeeper_data.runs r
+    join lockkeeper_data.job_steps js on js.version_id = r.version_id and js.place = p_place
+    join lockkeeper_data.steps s on s.run_id = r.id and s.place = p_place
+    left join lockkeeper_data.outcomes o on o.run_id = r.id and (o.place = p_place or o.place = any (js.after))
+    where r.id = p_run_id
+    group by r.admitted_at);
+end $$;
+
+-- Who asks for several slots or at several keys at once and has waited ten minutes at the key where its lane sleeps, while later ones got slots of it.
+create view lockkeeper_data.passed_over as
+with held as materialized (
+  select s.key_id, max(b.since) as last, array_agg(b.since) as since, array_agg(r.admitted_at) as admitted_at, array_agg(r.priority) as run_priority,
+         array_agg(r.priority::bigint + coalesce(js.priority, 0)) as priority, array_agg(s.run_id) as run_id, array_agg(coalesce(a.attempt - 1, 0)) as attempts, array_agg(s.place) as place
+  from lockkeeper_data.slots s
+  join lockkeeper_data.runs r on r.id = s.run_id
+  left join lockkeeper_data.attempts a on a.run_id = s.run_id and a.place = s.place
+  left join lockkeeper_data.job_steps js on js.version_id = r.version_id and js.place = s.place
+  cross join lateral (select coalesce(a.started_at, r.admitted_at)) b(since)
+  group by s.key_id
+)
+select w.run_id, w.place, w.lane_id, w.root, w.key_id, w.amount, w.first, w.since, p.passed_by, p.last_passed_at
+from (
+  -- In the order of waiting, so that who wants the first reads no more. The key of workers is one of the keys of a taker.
+  select w.run_id, w.attempts, w.place, x.lane_id, x.root, x.key_id, x.amount, x.priority, (w.run_id, w.attempts, w.place) = (x.run_id, x.attempts, x.place) as first,
+         case when w.place = 0 then greatest(r.submitted_at, r.start_at) else lockkeeper_data.ready_since(w.run_id, w.place) end as since
+  from lockkeeper_data.watches x
+  join held h on h.key_id = x.key_id
+  join lockkeeper_data.lanes l on l.id = x.lane_id
+  join lockkeeper_data.counters c on c.key_id = x.key_id
+  join lockkeeper_data.limits m on m.id = c.limit_id
+  join lockkeeper_data.waiting w on w.lane_id = x.lane_id
+  join lockkeeper_data.runs r on r.id = w.run_id
+  where (x.amount > 1 or case when x.root = 0 then cardinality(l.keys) > 2 else cardinality(array_positions(l.look_roots, x.root)) > 1 end)
+    and x.amount <= coalesce(m.override, c.capacity, m.capacity)
+    -- Of several first steps that look at one key, the greediest.
+    and not exists (select from lockkeeper_data.watches y where y.lane_id = x.lane_id and y.key_id = x.key_id and (y.amount, y.root) > (x.amount, x.root))
+    and r.submitted_at < h.last and greatest(r.submitted_at, r.start_at) <= (select lockkeeper.now()) - interval '10 minutes'
+  order by since
+) w
+join held h on h.key_id = w.key_id
+cross join lateral (
+  select count(*) as passed_by, max(u.since) as last_passed_at
+  from unnest(h.since, h.admitted_at, h.run_priority, h.priority, h.run_id, h.attempts, h.place) u(since, admitted_at, run_priority, priority, run_id, attempts, place)
+  where u.since > w.since and case
+    when w.root = 0 then (-u.priority, u.run_id, u.attempts, u.place) > (-w.priority, w.run_id, w.attempts, w.place)
+    -- What a run looks at is held by steps: those of runs that were admitted past it.
+    else u.admitted_at > w.since and (-u.run_priority, u.run_id) > (-w.priority, w.run_id) end
+) p
+where w.since <= (select lockkeeper.now()) - interval '10 minutes' and p.passed_by > 0;
+
+-- What `why` says of one that was passed over at a key; else nothing.
+create function lockkeeper_data.passed_over_sentence(p_run_id bigint, p_place int, p_key_id bigint, p_key text) returns text
+language plpgsql stable as $$
+begin
+  return coalesce((
+    select format(' It %s; %s since it began to wait at %s, the last at %s: they fit where it does not. A higher priority keeps no room free. '
+                  'Pause those (`lockkeeper pause --job …`) until it has started, or give them a limit that leaves it room.',
+             case when p.amount > 1 then format('asks for %s slots of %s at once', p.amount, p_key)
+                  else format('needs slots of %s at the same moment', (
+                    select string_agg(k.name, ' and ' order by k.name)
+                    from lockkeeper_data.lanes l
+                    cross join lateral (select unnest(l.keys) where p.root = 0
+                      union select u.key_id from unnest(l.look_roots, l.look_keys) u(root, key_id) where u.root = p.root) n(key_id)
+                    join lockkeeper_data.keys k on k.id = n.key_id
+                    join lockkeeper_data.limits m on m.id = k.limit_id and m.counts is not null
+                    where l.id = p.lane_id)) end,
+             case when p.passed_by = 1 then '1 later one that holds slots there started' else format('%s later ones that hold slots there started', p.passed_by) end,
+             to_char(p.since at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS"Z"'), to_char(p.last_passed_at at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS"Z"'))
+    from lockkeeper_data.passed_over p
+    where p.run_id = p_run_id and p.place = p_place and p.key_id = p_key_id), '');
+end $$;
+
 create function lockkeeper.why(run_id bigint, step text default null)
 returns table (place int, step_name text, state text, key text, in_use bigint, capacity bigint, amount int, holders jsonb, sentence text)
 language sql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
@@ -142,7 +221,8 @@ language sql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
              || case when m.override is null then ''
                      else format(' %s set %s: %s. It ends %s.', m.override_by, m.override, m.override_why,
                                  coalesce('at ' || to_char(m.override_until at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS"Z"'),
-                                          case when m.source like 'pause %' then 'when it is resumed' else 'when it is unset' end)) end as sentence
+                                          case when m.source like 'pause %' then 'when it is resumed' else 'when it is unset' end)) end
+             || lockkeeper_data.passed_over_sentence(s.run_id, s.place, f.key_id, f.key) as sentence
     from subject s cross join lateral lockkeeper_data.full_keys(s.run_id, s.place) f
     join lockkeeper_data.limits m on m.id = f.limit_id where s.until is null
     union all

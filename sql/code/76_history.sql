@@ -40,6 +40,7 @@ declare
   v_day date;
   v_run record;
 begin
+  perform lockkeeper_data.check_isolation();
   -- By index, whatever the plan was made for: joins of these tables, planned while they were small, took a minute later.
   -- For some minutes they stay, so that a finish that is repeated is known.
   v_runs := array(select r.id from lockkeeper_data.runs r where r.ended_at < v_now - interval '5 minutes' order by r.ended_at limit n for update skip locked);
@@ -88,6 +89,7 @@ declare
   v_before date := (lockkeeper.now() at time zone 'UTC')::date - v_days;
   v_part record;
 begin
+  perform lockkeeper_data.check_isolation();
   dropped := '{}';
   more := false;
   -- One at a time: a transaction that drops many tables takes as many locks, which are there for all.

@@ -1,7 +1,9 @@
 import type { Command } from 'commander';
 import { openDatabase } from '../database.ts';
 import { answer, requireUrl, type Settings, schemasOf, settingsOf } from './connect.ts';
+import { checkAll, checkTickets } from './doctor/audit.ts';
 import { type Finding, findings, ok, one, type Patient, type Status } from './doctor/finding.ts';
+import { checkPassedOver } from './doctor/passed-over.ts';
 import { checkPooler } from './doctor/pooler.ts';
 import { checkBoss, checkDrift, checkSchema } from './doctor/schema.ts';
 import {
@@ -22,14 +24,21 @@ import { line } from './text.ts';
 export function addDoctor(program: Command, io: Io): void {
   const command = program
     .command('doctor')
-    .description('look for what is wrong with the database, and say what to do; changes nothing')
+    .description('look for what is wrong with the database, and say what to do')
     .option(
       '--quick',
-      'leave out drift and violations: the first makes the schemas anew, the second reads all that is live',
+      'leave out drift, violations and passed-over: the first makes the schemas anew, the others read all that is live',
     )
-    .action(async ({ quick = false }: { quick?: boolean }, command: Command) => {
+    .option(
+      '--audit',
+      'look through all runs, counters, slots, lanes and tickets, in slices that hold up nobody, however long it takes',
+    )
+    .option('--repair', 'with --audit: mend what it finds, and say for each what was wrong and what was done')
+    .action(async (options: Options, command: Command) => {
+      if (options.repair && !options.audit)
+        command.error('error: --repair goes with --audit: it mends what the audit finds', { exitCode: 2 });
       const settings = settingsOf(command, io);
-      const checks = await examine(io, settings, quick);
+      const checks = await examine(io, settings, options);
       const failed = checks.some(({ status }) => status === 'fail');
       answer(io, settings, { ok: !failed, checks }, () => said(io, checks));
       if (failed) throw new Unsuccessful();
@@ -37,13 +46,19 @@ export function addDoctor(program: Command, io: Io): void {
   explain(command, {
     more: `Connection, version of Postgres, schema, drift (whether functions, views and tables are what this release makes, for
 which they are made anew in a transaction that is rolled back), pg-boss, isolation level, clocks, poolers, connections,
-settings, who keeps dead rows, violations, whether somebody coordinates, and workers that died.`,
-    examples: ['doctor', 'doctor --quick --json'],
+settings, who keeps dead rows, violations, who asks for much at once and is passed over, whether somebody coordinates,
+and workers that died. Nothing is changed, but by --repair.
+The audit looks at the same as the check of violations, but to the end, and compares the tickets in pg-boss with the
+queued runs. A coordinator does the same all the time, a slice every few seconds, and mends. To mend, all keys are
+locked: for a moment nothing starts or ends.`,
+    examples: ['doctor', 'doctor --quick --json', 'doctor --audit', 'doctor --audit --repair'],
     json: `{ "ok": false, "checks": [{ "check": "schema", "status": "fail", "message": "…", "hint": "Run \`lockkeeper migrate\`." }] }
-status: ok, warn or fail. hint: what to do, or null.`,
-    exit: '1 if a check fails; warnings are 0',
+status: ok, warn or fail. hint: what to do, or null. What --repair has mended is a warn of the check audit or tickets.`,
+    exit: '1 if a check fails; warnings are 0, and so is what --repair has mended',
   });
 }
+
+type Options = { quick?: boolean; audit?: boolean; repair?: boolean };
 
 type Check = [name: string, look: (patient: Patient) => Promise<Finding | Finding[]>];
 
@@ -63,21 +78,30 @@ const ofState: Check[] = [
   ['drift', checkDrift],
   ['clock', checkStoppedClock],
   ['violations', checkViolations],
+  ['passed-over', checkPassedOver],
   ['coordinator', checkCoordinator],
   ['workers', checkWorkers],
 ];
 
 /** What takes long, or leaves work for autovacuum: nothing for every minute. */
-const dear = new Set(['drift', 'violations']);
+const dear = new Set(['drift', 'violations', 'passed-over']);
 
-async function examine(io: Io, settings: Settings, quick: boolean): Promise<Finding[]> {
+async function examine(io: Io, settings: Settings, options: Options): Promise<Finding[]> {
   const { schema, pgBossSchema = 'pgboss' } = schemasOf(io);
   const connectionString = requireUrl(settings);
   const database = openDatabase({ connectionString, schema, max: 3, onError: () => {} });
   const patient = { database, pgBossSchema, source: sourceOf(io, settings) };
   const progress = progressOn(io, 'looking');
-  const all = ofServer.length + ofState.length + 1;
   const found: Finding[] = [];
+  const all = ofServer.length + ofState.length + 1;
+  const audit: Check[] = [
+    ['audit', (patient) => checkAll(patient, auditing)],
+    ['tickets', (patient) => checkTickets(patient, auditing)],
+  ];
+  const auditing = {
+    repairs: options.repair ?? false,
+    onProgress: (where: string) => progress.at(found.length, all, where),
+  };
   const look = async (checks: readonly Check[]) => {
     for (const [name, check] of checks) {
       progress.at(found.length, all, name);
@@ -89,12 +113,19 @@ async function examine(io: Io, settings: Settings, quick: boolean): Promise<Find
     if (found.some(({ status }) => status === 'fail')) return found;
     await look(ofServer);
     if (found.some(({ check, status }) => check === 'schema' && status === 'ok'))
-      await look(ofState.filter(([name]) => !quick || !dear.has(name)));
+      await look(chosen(options, audit));
     return found;
   } finally {
     progress.end();
     await database.close();
   }
+}
+
+/** The audit takes the place of the check of violations, which gives up after a while. */
+function chosen({ quick = false, audit: whole = false }: Options, audit: Check[]): Check[] {
+  const checks = ofState.filter(([name]) => !(quick && dear.has(name)));
+  if (!whole) return checks;
+  return [...checks.filter(([name]) => name !== 'violations'), ...audit];
 }
 
 async function checkConnection({ database, source }: Patient): Promise<Finding> {

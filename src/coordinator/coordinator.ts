@@ -6,7 +6,7 @@ import { lockNumber } from '../naming.ts';
 import type { Queue, QueueSettings } from '../queue/boss.ts';
 import { createKeeper, type Keeper } from '../queue/keeper.ts';
 import { type Loop, loop, wallClockMs } from '../wake.ts';
-import { Auditor } from './auditor.ts';
+import { Auditor, type Mended } from './auditor.ts';
 import { coordinate, keepTickets, pass, type Ticked, tidy } from './tick.ts';
 
 export type CoordinatorOptions = {
@@ -21,8 +21,12 @@ export type CoordinatorOptions = {
 /** Number of the advisory lock of the pod that does pg-boss's maintenance and cron. */
 const keeperLock = 4_099;
 const keeperEveryMs = 10_000;
-/** Of the audit, in each round of the keeper. */
+/** Of each walk of the audit, in each round of the keeper. */
 const slicesEach = 5;
+/** Counters, keys and lanes are audited as a whole, once in so many rounds: each minute. */
+const keysEach = 6;
+/** Of what the audit found, how many the log tells in detail. */
+const told = 10;
 /** The pass wakes this loop; by itself it hardly ever ticks. */
 const ticketsEveryMs = 600_000;
 
@@ -31,6 +35,7 @@ export class Coordinator {
   readonly #keeper: Keeper;
   readonly #auditor: Auditor;
   #loops: Loop[] = [];
+  #round = 0;
 
   constructor(options: CoordinatorOptions) {
     this.#options = options;
@@ -60,7 +65,7 @@ export class Coordinator {
     return ticked;
   }
 
-  /** pg-boss's maintenance and cron and a slice of the audit, if no other pod is at it, and the keys of nobody. */
+  /** pg-boss's maintenance and cron and some slices of the audit, if no other pod is at it, and the keys of nobody. */
   async keep(): Promise<void> {
     const { database } = this.#options;
     try {
@@ -79,11 +84,14 @@ export class Coordinator {
     const queues = await this.#auditor.queues();
     if (queues.length > 0)
       this.#options.log.warn({ queues }, 'queues of ours were deleted in pg-boss; they are made again');
-    for (let slice = 0; slice < slicesEach; slice += 1) if (!(await this.#audit())) break;
+    for (const walk of [() => this.#auditTickets(), () => this.#auditRuns()])
+      for (let slice = 0; slice < slicesEach; slice += 1) if (!(await walk())) break;
+    if (this.#round % keysEach === 0) this.#tellMended(await this.#auditor.keys());
+    this.#round += 1;
   }
 
   /** One slice; true: the walk is not over. */
-  async #audit(): Promise<boolean> {
+  async #auditTickets(): Promise<boolean> {
     const { missing, orphans, upto } = await this.#auditor.tick();
     const { log } = this.#options;
     if (missing.length > 0)
@@ -94,6 +102,32 @@ export class Coordinator {
         'tickets of runs that are not queued were left; they are deleted',
       );
     return upto !== undefined;
+  }
+
+  /** One slice; true: the walk is not over. */
+  async #auditRuns(): Promise<boolean> {
+    const { mended, upto } = await this.#auditor.runs();
+    this.#tellMended(mended);
+    return upto !== undefined;
+  }
+
+  #tellMended(mended: readonly Mended[]): void {
+    const { log, onProgress } = this.#options;
+    for (const [violation, found] of Map.groupBy(mended, (each) => each.violation)) {
+      const [done, left] = [found.filter(({ repair }) => repair), found.filter(({ repair }) => !repair)];
+      const details = (some: readonly Mended[]) => some.slice(0, told).map(({ detail }) => detail);
+      if (done.length > 0)
+        log.warn(
+          { violation, found: done.length, details: details(done), repair: done[0]?.repair },
+          'what must never be was found and mended: a fault of Lockkeeper, or somebody wrote to its tables',
+        );
+      if (left.length > 0)
+        log.error(
+          { violation, found: left.length, details: details(left) },
+          'what must never be was found and could not be mended; see `lockkeeper doctor --audit`',
+        );
+    }
+    if (mended.length > 0) onProgress();
   }
 
   start(): void {

@@ -192,18 +192,33 @@ function strayKinds({ schema, names }: Queue): string[] {
 
 /** What a slice of the audit found. */
 export type Audited = {
-  /** Queued runs that had no ticket; they are noted, and get one with the next `mirrorTickets`. */
+  /** Queued runs that had no ticket. */
   missing: string[];
-  /** Runs that are not queued and still had one; it is deleted. */
+  /** Runs that are not queued and still had one. */
   orphans: string[];
   /** The id up to which all is compared; undefined: to the end. */
   upto: string | undefined;
 };
 
 /**
- * Compares the next `n` runs after this id with the next `n` tickets, and mends what differs. Both are read in one
- * statement, so that what is being submitted, admitted or mirrored at this moment is seen whole or not at all.
- * Several at a time do no harm.
+ * Compares the next `n` runs after this id with the next `n` tickets. Both are read in one statement, so that what is
+ * being submitted, admitted or mirrored at this moment is seen whole or not at all.
+ */
+export async function compareTickets(
+  queue: Queue,
+  { execute }: Pick<Database, 'execute'>,
+  after: string,
+  n: number,
+): Promise<Audited> {
+  const { rows } = await execute(selectAudit(queue), [after, n, ticketId(after)]);
+  const [found] = rows as [{ upto: string | null; missing: string[]; orphans: string[] }];
+  const { upto, missing, orphans } = found;
+  return { missing, orphans, upto: upto ?? undefined };
+}
+
+/**
+ * The same, and mends what differs: what is missing is noted, and made with the next `mirrorTickets`, and orphans are
+ * deleted. Several at a time do no harm.
  */
 export async function auditTickets(
   queue: Queue,
@@ -212,12 +227,11 @@ export async function auditTickets(
   n: number,
 ): Promise<Audited> {
   const { execute } = database;
-  const { rows } = await execute(selectAudit(queue), [after, n, ticketId(after)]);
-  const [found] = rows as [{ upto: string | null; missing: string[]; orphans: string[] }];
-  const { upto, missing, orphans } = found;
+  const audited = await compareTickets(queue, database, after, n);
+  const { missing, orphans } = audited;
   if (missing.length > 0) await execute('select lockkeeper.remake_tickets($1)', [missing]);
   await deleteTickets(queue, execute, orphans.map(ticketId));
-  return { missing, orphans, upto: upto ?? undefined };
+  return audited;
 }
 
 /** The ids of a partition's primary key are in the order of the runs. */

@@ -35,14 +35,14 @@ export async function checkViolations({ database }: Patient): Promise<Finding> {
     return fail(
       'violations',
       `what must never be is: ${shown.join('; ')}${rows.length > most ? '; and more' : ''}`,
-      'This is a fault of Lockkeeper, or somebody wrote to its tables. Keep the rows of `select * from lockkeeper.violations` and report them.',
+      'This is a fault of Lockkeeper, or somebody wrote to its tables. Keep the rows of `select * from lockkeeper.violations` and report them; `lockkeeper doctor --audit --repair` mends it.',
     );
   } catch (error) {
     if ((error as { code?: unknown }).code !== '57014') throw error;
     return warn(
       'violations',
       `not looked through within ${longest}`,
-      'Much is live. Read the view lockkeeper.violations when there is less to do.',
+      'Much is live. `lockkeeper doctor --audit` looks through everything, however long it takes.',
     );
   } finally {
     await client.query('rollback').then(

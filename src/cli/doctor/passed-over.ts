@@ -1,0 +1,26 @@
+/** Who asks for much at once, and sees others start while it waits. */
+
+import { shownDuration } from '../text.ts';
+import { type Finding, ok, type Patient, warn } from './finding.ts';
+
+const most = 20;
+
+type Row = { run_id: string; step: string | null; key: string; since: Date; passed_by: string; now: Date };
+
+/** Nothing is at fault, but by itself it may wait for ever. */
+export async function checkPassedOver({ database }: Patient): Promise<Finding> {
+  const { rows } = await database.execute(
+    'select run_id, step, key, since, passed_by, lockkeeper.now() as now from lockkeeper.passed_over order by since limit $1',
+    [most + 1],
+  );
+  if (rows.length === 0) return ok('passed-over', 'nothing that asks for much at once is passed over');
+  const shown = (rows as Row[]).slice(0, most).map(({ run_id, step, key, since, passed_by, now }) => {
+    const subject = step === null ? `run ${run_id}` : `step ${step} of run ${run_id}`;
+    return `${subject} at ${key} (for ${shownDuration(now.getTime() - since.getTime())}, by ${passed_by})`;
+  });
+  return warn(
+    'passed-over',
+    `asked for several slots or keys at once, and passed over by later ones that hold slots there: ${shown.join(', ')}${rows.length > most ? ', and more' : ''}`,
+    'A higher priority does not help. Pause the others (`lockkeeper pause --job …`) until it has started, or give them a limit that leaves it room; `lockkeeper why RUN` shows them.',
+  );
+}
