@@ -5,34 +5,11 @@
  */
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { type From, Model, type Setting, type Snapshot } from './model.ts';
+import type { Event, Scenario, Snapshot, Submission } from './format.ts';
+import { type From, Model } from './model.ts';
 import { Refused } from './refusals.ts';
-import type { Submission } from './run.ts';
 
-export type Event = Partial<Submission> & {
-  settle?: true;
-  finish?: string;
-  fail?: string;
-  worker?: string;
-  attempt?: number;
-  refused?: true;
-  cancel?: string;
-  force?: true;
-  apply?: unknown;
-  crash?: string;
-  advance?: number;
-  restart?: true;
-  expect?: Partial<Snapshot>;
-  rejected?: string;
-};
-
-export type Scenario = Setting & {
-  name: string;
-  mechanisms: string[];
-  source: string;
-  why: string;
-  events: Event[];
-};
+export type { Event, Scenario } from './format.ts';
 
 /** Does what the event says. Returns what differs from it, a line for each. */
 export function play(model: Model, event: Event): string[] {

@@ -2,14 +2,24 @@
  * The configuration as limits: one function for each section of the file, from the tables of FORMAT.md alone.
  * The product's own translation is not used, so that the two can be compared.
  */
-import { type Kind, type Limit, written } from './limits.ts';
-import { capacityOf, checkName, checkText, type Fields, oneOf, Refused, settings } from './refusals.ts';
+import type { JobDefinition, Kind } from './format.ts';
+import { type Limit, written } from './limits.ts';
+import {
+  capacityOf,
+  checkName,
+  checkSteps,
+  checkText,
+  type Fields,
+  oneOf,
+  Refused,
+  settings,
+} from './refusals.ts';
 
 type Block = Partial<Limit> & { prefix: string; counts: 'run' | 'step'; zero: boolean };
 
 const branchPath = 'concurrency.branch_deployments';
 
-/** All limits of a configuration, and the one that is built in. Throws Refused. */
+/** All limits of a configuration. Throws Refused. */
 export function limitsOf(config: unknown, deployments: Record<string, Kind>): Limit[] {
   const file = settings(config, 'configuration', ['concurrency', 'deployments']);
   const parts = ['runs', 'pools', 'executor', 'branch_deployments'];
@@ -23,22 +33,15 @@ export function limitsOf(config: unknown, deployments: Record<string, Kind>): Li
       part_of: ['executor block'],
     }),
     ...branchLimits(concurrency.branch_deployments),
-    limit({
-      name: 'executor@run',
-      counts: 'step',
-      match: { max_concurrent: true },
-      per: ['run'],
-      capacity: 'max_concurrent',
-      replaces: ['max_concurrent'],
-    }),
-  ];
+  ].filter(isThere);
 }
 
 /** The limits of a job's own `executor` block, which is switched on by being there. Throws Refused. */
-export function limitsOfJob(job: string, executor: unknown): Limit[] {
+export function limitsOfJob(job: string, { executor, steps }: JobDefinition): Limit[] {
+  checkSteps(job, steps);
   if (executor === undefined) return [];
-  const own = { match: { job }, replaces: ['executor block'] };
-  return executorBlock(executor, `jobs.${job}.executor`, `executor@${job}`, own);
+  const own = { source: 'job', match: { job }, replaces: ['executor block'] };
+  return executorBlock(executor, `jobs.${job}.executor`, `executor@${job}`, own).filter(isThere);
 }
 
 function runsBlock(value: unknown, path: string, prefix: string, block: Partial<Limit>): Limit[] {
@@ -176,7 +179,38 @@ function tagLimits(fields: Fields, path: string, { prefix, zero, ...block }: Blo
   return limits;
 }
 
+/** A run's own max_concurrent. */
+export const builtIn = limit({
+  name: 'executor@run',
+  source: 'built-in',
+  counts: 'step',
+  match: { max_concurrent: true },
+  per: ['run'],
+  capacity: 'max_concurrent',
+  replaces: ['max_concurrent'],
+});
+
+/** The limits that hold back what matches, under names that are different for each match. */
+export function pauseLimits(match: Record<string, string>, counts: Limit['counts'][]): Limit[] {
+  return counts.map((counts) => {
+    const name = pauseName(counts === 'run' ? 'paused' : 'paused.steps', match);
+    return limit({ name, source: pauseName('paused', match), counts, match, capacity: null, override: 0 });
+  });
+}
+
+export function pauseName(kind: string, match: Record<string, string>): string {
+  const parts = Object.entries(match).sort(([a], [b]) => (a < b ? -1 : 1));
+  const texts = parts.map(
+    ([key, value]) => `${key}=${value.includes('.') ? JSON.stringify(value) : written(value)}`,
+  );
+  return texts.length > 0 ? `${kind}.${texts.join(',')}` : kind;
+}
+
 /** A limit with what it leaves out. */
 function limit(fields: Partial<Limit> & Pick<Limit, 'name' | 'counts' | 'capacity'>): Limit {
-  return { match: {}, per: [], replaces: [], part_of: [], look_buffer: null, ...fields };
+  const nothing = { match: {}, per: [], replaces: [], part_of: [], look_buffer: null, override: null };
+  return { source: 'configuration', ...nothing, ...fields };
 }
+
+/** What is not limited has no limit at all, unless it takes the place of another. */
+const isThere = ({ capacity, replaces }: Limit): boolean => capacity !== null || replaces.length > 0;

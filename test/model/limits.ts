@@ -1,16 +1,21 @@
 /**
  * Limits as rows, and the keys of a subject under them. Nothing here knows a kind of limit.
  */
+export type { Kind } from './format.ts';
 
 /** Of the live `counts` that match, grouped by `per`, never more than `capacity` slots (null: unlimited). */
 export type Limit = {
   name: string;
+  /** `configuration`, `job`, `built-in`, or the name of a pause. */
+  source: string;
   counts: 'run' | 'step';
-  /** Attribute → the value it must have; true: any value. `pool` gives one key for each pool that matches. */
+  /** Attribute → the value it must have; true: any. With `pool`, each pool of a subject is matched on its own. */
   match: Record<string, string | true>;
   per: string[];
   /** A string names the attribute of the subject that holds the number. */
   capacity: number | string | null;
+  /** Not null: counts in place of `capacity`. */
+  override: number | null;
   /** Names, or groups (`part_of`), of limits that this one switches off for the same subject (and pool). */
   replaces: string[];
   part_of: string[];
@@ -18,54 +23,40 @@ export type Limit = {
   look_buffer: number | null;
 };
 
-/** A run or a step, as limits see it. `pools`: slots asked of each pool. */
-export type Subject = {
-  counts: 'run' | 'step';
-  attributes: Map<string, string>;
-  pools: Map<string, number>;
-};
-
 /** What a subject takes of a limit: `amount` slots of the key `name`. */
 export type Key = { name: string; amount: number; capacity: number; look_buffer: number | null };
 
-export type Kind = 'full' | 'branch';
+type Attributes = Record<string, string>;
 
-/** What the subject takes: the keys of all limits that match it, less those that another one replaces. */
-export function keysOf(limits: Limit[], subject: Subject): Key[] {
-  const found = limits.flatMap((limit) => matchesOf(limit, subject));
-  const replaced = (match: Match) =>
-    found.some(
-      ({ limit, pool }) =>
-        (pool === undefined || pool === match.pool) &&
-        limit.replaces.some((name) => name === match.limit.name || match.limit.part_of.includes(name)),
-    );
-  return found.flatMap((match) => {
-    const { limit, pool, amount } = match;
-    const given =
-      typeof limit.capacity === 'string' ? Number(subject.attributes.get(limit.capacity)) : limit.capacity;
-    if (given === null || given === -1 || replaced(match)) return [];
-    const values = limit.per.map((attribute) => written(groupOf(subject, attribute, pool)));
-    const name = limit.per.length > 0 ? `${limit.name}{${values.join(',')}}` : limit.name;
-    return [{ name, amount, capacity: given, look_buffer: limit.look_buffer }];
+/** What a run or step takes: the keys of all limits that match it, less those that another one replaces. */
+export function keysOf(
+  limits: Limit[],
+  subject: { counts: Limit['counts']; attributes: Attributes; pools: Map<string, number> },
+): Key[] {
+  const { counts, attributes, pools } = subject;
+  const ofPools = [...pools].map(([pool, amount]) => ({ attributes: { ...attributes, pool }, amount }));
+  return [{ attributes, amount: 1 }, ...ofPools].flatMap(({ attributes, amount }) => {
+    const found = limits.filter((limit) => limit.counts === counts && matches(limit, attributes));
+    const off = new Set(found.flatMap(({ replaces }) => replaces));
+    const on = found.filter(({ name, part_of }) => ![name, ...part_of].some((replaced) => off.has(replaced)));
+    return on.flatMap((limit) => keyOf(limit, attributes, amount));
   });
 }
 
-type Match = { limit: Limit; pool?: string; amount: number };
-
-function matchesOf(limit: Limit, subject: Subject): Match[] {
-  const { pool: wanted, ...attributes } = limit.match;
-  const matches = Object.entries(attributes).every(([attribute, value]) => {
-    const has = subject.attributes.get(attribute);
-    return has !== undefined && (value === true || value === has);
+function matches({ match }: Limit, attributes: Attributes): boolean {
+  const fits = Object.entries(match).every(([name, value]) => {
+    return value === true ? name in attributes : attributes[name] === value;
   });
-  if (!matches || limit.counts !== subject.counts) return [];
-  if (wanted === undefined) return [{ limit, amount: 1 }];
-  const pools = [...subject.pools].filter(([pool]) => wanted === true || wanted === pool);
-  return pools.map(([pool, amount]) => ({ limit, pool, amount }));
+  return fits && 'pool' in match === 'pool' in attributes;
 }
 
-function groupOf(subject: Subject, attribute: string, pool: string | undefined): string {
-  return (attribute === 'pool' ? pool : subject.attributes.get(attribute)) ?? '';
+/** None: the limit is unlimited. */
+function keyOf(limit: Limit, attributes: Attributes, amount: number): Key[] {
+  const { name, per, capacity: own, look_buffer } = limit;
+  const capacity = limit.override ?? (typeof own === 'string' ? Number(attributes[own]) : own);
+  const values = per.map((attribute) => written(attributes[attribute] ?? ''));
+  const key = values.length > 0 ? `${name}{${values.join(',')}}` : name;
+  return capacity === null ? [] : [{ name: key, amount, capacity, look_buffer }];
 }
 
 /** A value as people see it inside the name of a limit or key. */

@@ -3,29 +3,13 @@
  * Each event of a scenario is one method; `snapshot` answers all that `expect` can ask.
  * It counts again from nothing whenever it wants a number, so no number in it can drift.
  */
-import { limitsOf, limitsOfJob } from './config.ts';
-import { type Key, type Kind, keysOf, type Limit, type Subject } from './limits.ts';
+import { builtIn, limitsOf, limitsOfJob, pauseLimits, pauseName } from './config.ts';
+import type { Kind, Setting, Snapshot, Submission } from './format.ts';
+import { type Key, keysOf, type Limit } from './limits.ts';
 import { Refused } from './refusals.ts';
 import * as r from './run.ts';
 
-/** What a model is made from: the first part of a scenario file. */
-export type Setting = {
-  config?: unknown;
-  deployments?: Record<string, Kind>;
-  /** Name → room for steps, and the jobs that it knows (left out: every job). */
-  workers?: Record<string, number | { room: number; jobs?: string[] }>;
-  jobs: Record<string, r.JobDefinition>;
-};
-
-/** All that `expect` can ask. `in_use` has every key that some subject has under the limits of now. */
-export type Snapshot = {
-  runs: Record<string, string>;
-  steps: Record<string, string>;
-  /** For each queued run and each ready step; sorted. */
-  waiting: Record<string, string[]>;
-  in_use: Record<string, number>;
-  order: string[];
-};
+export type { Setting, Snapshot } from './format.ts';
 
 /** `leaseEnded`: by time; what it held is released by the next settle. */
 export type Worker = { room: number; jobs: string[] | undefined; crashed: boolean; leaseEnded: boolean };
@@ -33,33 +17,31 @@ export type Worker = { room: number; jobs: string[] | undefined; crashed: boolea
 /** Who reports, when it is not simply the worker that runs the step. */
 export type From = { worker: string; attempt: number };
 
-const mostKeys = 64;
-
 export class Model {
   readonly runs: r.Run[] = [];
-  readonly workers: Map<string, Worker>;
+  readonly workers = new Map<string, Worker>();
   readonly setting: Setting;
   private readonly deployments: Record<string, Kind>;
   private limits: Limit[];
-  private known = new Map<Subject, Key[]>();
   private order: string[] = [];
   private now = 0;
+  /** A subject never changes, so its keys are looked up once under the same limits. */
+  private known = new Map<r.Subject, Key[]>();
 
   /** Throws Refused. */
   constructor(setting: Setting) {
     this.setting = setting;
     this.deployments = setting.deployments ?? { default: 'full' };
-    for (const [name, job] of Object.entries(setting.jobs)) r.checkJob(name, job);
-    this.limits = this.limitsUnder(setting.config);
-    const workers = Object.entries(setting.workers ?? { w1: 1000 }).map(([name, given]): [string, Worker] => {
+    const own = Object.entries(setting.jobs).flatMap(([name, job]) => limitsOfJob(name, job));
+    this.limits = [builtIn, ...own, ...limitsOf(setting.config, this.deployments)];
+    for (const [name, given] of Object.entries(setting.workers ?? { w1: 1000 })) {
       const { room, jobs } = typeof given === 'number' ? { room: given } : given;
-      return [name, { room, jobs, crashed: false, leaseEnded: false }];
-    });
-    this.workers = new Map(workers);
+      this.workers.set(name, { room, jobs, crashed: false, leaseEnded: false });
+    }
   }
 
   /** Throws Refused, and then changes nothing. */
-  submit(submission: r.Submission): void {
+  submit(submission: Submission): void {
     const run = r.newRun(submission, this.runs.length, this.setting.jobs, this.deployments);
     checkNumberOfKeys(run, this.limits);
     this.runs.push(run);
@@ -79,16 +61,49 @@ export class Model {
     return this.report(step, 'failed', from);
   }
 
-  cancel(name: string, force = false): void {
-    r.cancelRun(this.run(name), force);
+  cancel(run: string, force = false): void {
+    r.cancelRun(this.run(run), force);
   }
 
-  /** Throws Refused, and then changes nothing. */
+  /** False: it is not queued any more, and stays as it is. */
+  setPriority(name: string, priority: number): boolean {
+    const run = this.run(name);
+    if (run.state !== 'queued') return false;
+    const more = priority - run.priority;
+    for (const subject of [run, ...run.steps]) subject.priority += more;
+    return true;
+  }
+
+  /** Overrides stay while there is a limit of the name. Throws Refused, and then changes nothing. */
   apply(config: unknown): void {
-    const limits = this.limitsUnder(config);
-    for (const run of this.runs) if (!r.isEnded(run)) checkNumberOfKeys(run, limits);
-    this.limits = limits;
-    this.known = new Map();
+    const overrides = new Map(this.limits.map(({ name, override }) => [name, override]));
+    const limits = limitsOf(config, this.deployments);
+    const overridden = limits.map((limit) => ({ ...limit, override: overrides.get(limit.name) ?? null }));
+    this.use([...this.limits.filter(({ source }) => source !== 'configuration'), ...overridden]);
+  }
+
+  /** The limit counts with this capacity; null: with its own. Throws Refused: there is no such limit. */
+  override(name: string, capacity: number | null): void {
+    const limit = this.limit(name);
+    this.use(this.limits.map((other) => (other === limit ? { ...limit, override: capacity } : other)));
+  }
+
+  /** False: there was none. A pause ends with its override. Throws Refused: there is no such limit. */
+  unsetOverride(name: string): boolean {
+    const { source, override } = this.limit(name);
+    if (!this.end(source)) this.override(name, null);
+    return override !== null;
+  }
+
+  /** Starts nothing new that matches, in place of an earlier pause of this match. */
+  pause(match: Record<string, string>, counts: Limit['counts'][] = ['run', 'step']): void {
+    const others = this.limits.filter(({ source }) => source !== pauseName('paused', match));
+    this.use([...others, ...pauseLimits(match, counts)]);
+  }
+
+  /** False: nothing of exactly this match was paused. */
+  resume(match: Record<string, string>): boolean {
+    return this.end(pauseName('paused', match));
   }
 
   crash(name: string): void {
@@ -100,30 +115,22 @@ export class Model {
   /** At least 600 seconds, and so past every lease that nobody renews. */
   advance(seconds: number): void {
     this.now += seconds;
-    for (const worker of this.workers.values()) if (worker.crashed) worker.leaseEnded = true;
+    for (const worker of this.workers.values()) worker.leaseEnded ||= worker.crashed;
   }
 
   /** Everything that the model knows is in the database. */
   restart(): void {}
 
   snapshot(): Snapshot {
-    const steps = this.steps();
-    const used = this.used();
-    const subjects = [...this.runs, ...steps.map(({ step }) => step)].map(({ subject }) => subject);
-    const names = subjects.flatMap((subject) => this.keys(subject).map(({ name }) => name));
-    const queued = this.runs.filter(({ state }) => state === 'queued');
-    const waiting = [
-      ...queued.map((run): [string, string[]] => [run.name, this.waitingOfRun(run)]),
-      ...this.ready().map(({ run, step }): [string, string[]] => [
-        idOf(run, step),
-        this.waitingOfStep(run, step),
-      ]),
-    ];
+    const steps = this.steps().map(({ step }) => step);
+    const waits = [...this.all('queued'), ...this.all('ready').sort(r.inOrder)];
+    const waiting = waits.map((subject) => [subject.id, this.waiting(subject).sort()]);
+    const names = this.all().flatMap((subject) => this.keys(subject).map(({ name }) => name));
     return {
-      runs: Object.fromEntries(this.runs.map((run) => [run.name, r.shownState(run)])),
-      steps: Object.fromEntries(steps.map(({ run, step }) => [idOf(run, step), step.state])),
-      waiting: Object.fromEntries(waiting.map(([name, keys]) => [name, keys.sort()])),
-      in_use: Object.fromEntries([...new Set(names)].sort().map((name) => [name, used.get(name) ?? 0])),
+      runs: Object.fromEntries(this.runs.map((run) => [run.id, r.shownState(run)])),
+      steps: Object.fromEntries(steps.map(({ id, state }) => [id, state])),
+      waiting: Object.fromEntries(waiting),
+      in_use: Object.fromEntries([...new Set(names)].sort().map((name) => [name, this.used(name)])),
       order: [...this.order],
     };
   }
@@ -133,11 +140,10 @@ export class Model {
     return this.runs.flatMap((run) => run.steps.map((step) => ({ run, step })));
   }
 
-  private limitsUnder(config: unknown): Limit[] {
-    const own = Object.entries(this.setting.jobs).flatMap(([name, { executor }]) =>
-      limitsOfJob(name, executor),
-    );
-    return [...limitsOf(config, this.deployments), ...own];
+  /** All subjects, or those in these states. */
+  private all(...states: r.State[]): (r.Run | r.Step)[] {
+    const subjects = this.runs.flatMap((run) => [run, ...run.steps]);
+    return subjects.filter(({ state }) => states.length === 0 || states.includes(state));
   }
 
   private run(name: string): r.Run {
@@ -146,11 +152,29 @@ export class Model {
     return run;
   }
 
+  /** Of those that people may change. */
+  private limit(name: string): Limit {
+    const limit = this.limits.find((limit) => limit.name === name && limit.source !== 'built-in');
+    if (!limit) throw new Refused(`name: there is no limit ${name}`);
+    return limit;
+  }
+
+  private use(limits: Limit[]): void {
+    for (const run of this.runs) if (!r.isEnded(run)) checkNumberOfKeys(run, limits);
+    this.limits = limits;
+    this.known = new Map();
+  }
+
+  private end(pause: string): boolean {
+    const others = this.limits.filter(({ source }) => source !== pause || !source.startsWith('paused'));
+    const paused = others.length < this.limits.length;
+    if (paused) this.use(others);
+    return paused;
+  }
+
   private report(id: string, end: r.AttemptEnd, from?: From): boolean {
-    const dot = id.indexOf('.');
-    const run = this.run(id.slice(0, dot));
-    const step = run.steps.find(({ name }) => name === id.slice(dot + 1));
-    if (!step) throw new Error(`there is no step ${id}`);
+    const { run, step } = this.steps().find(({ step }) => step.id === id) ?? {};
+    if (!run || !step) throw new Error(`there is no step ${id}`);
     if (step.state !== 'running') return false;
     const { worker } = r.current(step);
     if (from && (from.attempt !== step.attempts.length || from.worker !== worker)) return false;
@@ -159,29 +183,28 @@ export class Model {
   }
 
   private timeOut(): boolean {
-    const late = this.running().filter(({ step }) => {
-      const { timeout } = step.definition;
-      return timeout !== undefined && this.now - r.current(step).started > timeout;
+    return this.endThose('timed out', (step) => {
+      return this.now - r.current(step).started > (step.definition.timeout ?? Infinity);
     });
-    for (const { run, step } of late) r.endAttempt(run, step, 'timed out');
-    return late.length > 0;
   }
 
   private reap(): boolean {
-    const lost = this.running().filter(({ step }) => this.workers.get(r.current(step).worker)?.leaseEnded);
-    for (const { run, step } of lost) r.endAttempt(run, step, 'lost');
-    return lost.length > 0;
+    return this.endThose('lost', (step) => this.workers.get(r.current(step).worker)?.leaseEnded === true);
+  }
+
+  private endThose(end: r.AttemptEnd, over: (step: r.Step) => boolean): boolean {
+    const those = this.steps().filter(({ step }) => step.state === 'running' && over(step));
+    for (const { run, step } of those) r.endAttempt(run, step, end);
+    return those.length > 0;
   }
 
   /** A run is admitted when it waits for nothing; its root steps are then ready, which the next run sees. */
   private admit(): boolean {
-    const queued = this.runs.filter(({ state }) => state === 'queued');
-    queued.sort((a, b) => b.priority - a.priority || a.number - b.number);
     const before = this.order.length;
-    for (const run of queued) {
-      if (this.waitingOfRun(run).length > 0) continue;
+    for (const run of this.runs.filter(({ state }) => state === 'queued').sort(r.inOrder)) {
+      if (this.waiting(run).length > 0) continue;
       run.state = 'admitted';
-      this.order.push(run.name);
+      this.order.push(run.id);
       r.goOn(run);
     }
     return this.order.length > before;
@@ -190,9 +213,8 @@ export class Model {
   private claim(): boolean {
     let claimed = false;
     for (const [name, worker] of this.workers) {
-      if (worker.crashed) continue;
-      for (const { run, step } of this.ready()) {
-        if (!knows(worker, run) || this.roomOf(name) < 1 || this.fullFor(step.subject).length > 0) continue;
+      for (const step of worker.crashed ? [] : this.all('ready').sort(r.inOrder)) {
+        if (!knows(worker, step) || this.roomOf(name) < 1 || this.full(step).length > 0) continue;
         step.state = 'running';
         step.attempts.push({ worker: name, started: this.now });
         claimed = true;
@@ -201,93 +223,74 @@ export class Model {
     return claimed;
   }
 
-  /** Everything that keeps a queued run from being admitted. */
-  private waitingOfRun(run: r.Run): string[] {
-    const served = [...this.workers.values()].some((worker) => !worker.leaseEnded && knows(worker, run));
-    const full = new Set([...this.fullFor(run.subject), ...this.fullAhead(run)]);
-    return [...full, ...(served ? [] : ['workers'])];
-  }
-
-  private waitingOfStep(run: r.Run, step: r.Step): string[] {
-    const full = this.fullFor(step.subject);
+  /** Everything that keeps a queued run or a ready step from starting. */
+  private waiting(subject: r.Run | r.Step): string[] {
+    const isRun = 'steps' in subject;
+    const full = [...new Set([...this.full(subject), ...(isRun ? this.fullAhead(subject) : [])])];
     const served = [...this.workers].some(([name, worker]) => {
-      return !worker.leaseEnded && knows(worker, run) && this.roomOf(name) > 0;
+      return !worker.leaseEnded && knows(worker, subject) && (isRun || this.roomOf(name) > 0);
     });
-    return full.length > 0 || served ? full : ['workers'];
+    return served || (!isRun && full.length > 0) ? full : [...full, 'workers'];
   }
 
-  private fullFor(subject: Subject): string[] {
-    const used = this.used();
+  private full(subject: r.Subject): string[] {
     const full = this.keys(subject).filter(
-      ({ name, amount, capacity }) => (used.get(name) ?? 0) + amount > capacity,
+      ({ name, amount, capacity }) => this.used(name) + amount > capacity,
     );
     return full.map(({ name }) => name);
   }
 
   /** The full keys of the root steps at which admission looks; none when some root step has room at all of its own. */
   private fullAhead(run: r.Run): string[] {
-    const used = this.used();
-    const asked = this.sum(this.ready().map(({ step }) => step.subject));
-    const isFull = ({ name, amount, capacity, look_buffer: buffer }: Key) =>
-      buffer !== null && (used.get(name) ?? 0) + (asked.get(name) ?? 0) + amount > capacity + buffer;
-    const roots = r.rootsOf(run).map(({ subject }) => this.keys(subject).filter(isFull));
-    return roots.some((full) => full.length === 0) ? [] : roots.flat().map(({ name }) => name);
+    const isFull = ({ name, amount, capacity, look_buffer }: Key) =>
+      look_buffer !== null &&
+      this.used(name) + this.slots(name, this.all('ready')) + amount > capacity + look_buffer;
+    const full = r.rootsOf(run).map((root) =>
+      this.keys(root)
+        .filter(isFull)
+        .map(({ name }) => name),
+    );
+    return full.some(({ length }) => length === 0) ? [] : full.flat();
   }
 
-  /** Slots of each key: of all live runs and all running steps, counted anew. */
-  private used(): Map<string, number> {
-    const live = this.runs.filter(({ state }) => state === 'admitted').map(({ subject }) => subject);
-    return this.sum([...live, ...this.running().map(({ step }) => step.subject)]);
+  /** Slots of a key that all live runs and running steps hold, counted anew. */
+  private used(key: string): number {
+    return this.slots(key, this.all('admitted', 'running'));
   }
 
-  private sum(subjects: Subject[]): Map<string, number> {
-    const sums = new Map<string, number>();
-    for (const { name, amount } of subjects.flatMap((subject) => this.keys(subject))) {
-      sums.set(name, (sums.get(name) ?? 0) + amount);
-    }
-    return sums;
+  private slots(key: string, subjects: r.Subject[]): number {
+    const keys = subjects.flatMap((subject) => this.keys(subject).filter(({ name }) => name === key));
+    return keys.reduce((sum, { amount }) => sum + amount, 0);
   }
 
-  /** A subject never changes, so its keys are looked up once under one configuration. */
-  private keys(subject: Subject): Key[] {
+  private keys(subject: r.Subject): Key[] {
     const keys = this.known.get(subject) ?? keysOf(this.limits, subject);
     this.known.set(subject, keys);
     return keys;
   }
 
-  private running(): r.Located[] {
-    return this.steps().filter(({ step }) => step.state === 'running');
-  }
-
-  /** In the order of claims. */
-  private ready(): r.Located[] {
-    const ready = this.steps().filter(({ step }) => step.state === 'ready');
-    return ready.sort(r.inOrderOfClaims);
-  }
-
   private roomOf(worker: string): number {
-    const taken = this.running().filter(({ step }) => r.current(step).worker === worker).length;
-    return (this.workers.get(worker)?.room ?? 0) - taken;
+    const taken = this.steps().filter(
+      ({ step }) => step.state === 'running' && r.current(step).worker === worker,
+    );
+    return (this.workers.get(worker)?.room ?? 0) - taken.length;
   }
 }
 
 /** The name of a step in a scenario. */
-export function idOf(run: r.Run, step: r.Step): string {
-  return `${run.name}.${step.name}`;
-}
+export const idOf = (_run: r.Run, step: r.Step): string => step.id;
 
-/** Whether the worker has registered the run's job. */
-export function knows({ jobs }: Worker, run: r.Run): boolean {
-  return jobs === undefined || jobs.includes(run.job);
+/** Whether the worker has registered the job. */
+function knows({ jobs }: Worker, { attributes }: r.Subject): boolean {
+  return jobs === undefined || jobs.includes(attributes.job ?? '');
 }
 
 /** What a run takes and what its root steps look at count together. */
 function checkNumberOfKeys(run: r.Run, limits: Limit[]): void {
-  const keys = (subject: Subject) => keysOf(limits, subject);
   const looked = r
     .rootsOf(run)
-    .flatMap((step) => keys(step.subject).filter((key) => key.look_buffer !== null));
-  const ofRun = [...keys(run.subject), ...looked].map(({ name }) => name);
-  const counts = [new Set(ofRun).size, ...run.steps.map((step) => keys(step.subject).length)];
-  if (counts.some((count) => count > mostKeys)) throw new Refused(`limits: more than ${mostKeys} keys`);
+    .flatMap((root) => keysOf(limits, root).filter((key) => key.look_buffer !== null));
+  const ofEach = [[...keysOf(limits, run), ...looked], ...run.steps.map((step) => keysOf(limits, step))];
+  const most = Math.max(...ofEach.map((keys) => new Set(keys.map(({ name }) => name)).size));
+  if (most > 64) throw new Refused('limits: more than 64 keys');
 }
