@@ -1,0 +1,138 @@
+/** Faults in what a limit is: which limits match, what they count, and what follows from a change of them. */
+
+import type { Mutant } from './mutant.ts';
+
+const limits = 'sql/code/20_limits.sql';
+const slots = 'sql/code/30_slots.sql';
+const rows = 'sql/code/58_limits.sql';
+
+export const ofLimits: readonly Mutant[] = [
+  {
+    name: 'match-by-key-only',
+    file: limits,
+    text: 'a.attributes @> l.equals and a.attributes ?& l.has',
+    fault: 'a.attributes ?& l.has',
+    harm: 'A limit for one value of a tag holds back all values.',
+    likely: ['test/stories/run-tags.test.ts'],
+  },
+  {
+    name: 'blocks-do-not-replace',
+    file: limits,
+    text: '(h.name = any (r.replaces) or h.part_of && r.replaces)',
+    fault: 'h.name = any (r.replaces)',
+    harm: "A deployment's or a job's own block does not replace the shared one: both hold it back.",
+    likely: ['test/stories/executor.test.ts'],
+  },
+  {
+    name: 'replaces-for-all-pools',
+    file: limits,
+    text: 'where r.pool is not distinct from h.pool',
+    fault: 'where true',
+    harm: "A pool's own limit switches off the default of the other pools of the same step.",
+    likely: ['test/scenarios.test.ts'],
+  },
+  {
+    name: 'max-concurrent-not-seen',
+    file: limits,
+    text: 'then (p_attributes ->> l.capacity_attribute)::int end as own',
+    fault: 'then null::int end as own',
+    harm: "A run's own max_concurrent is ignored.",
+    likely: ['test/stories/executor.test.ts'],
+  },
+  {
+    name: 'runs-share-a-key',
+    file: 'sql/code/35_lanes.sql',
+    text: 'case when v_by_run or s.max_concurrent is not null then s.run_id end',
+    fault: 'case when s.max_concurrent is not null then s.run_id end',
+    harm: 'A limit inside each run counts several runs together.',
+    likely: ['test/stories/executor.test.ts'],
+  },
+  {
+    name: 'room-without-override',
+    file: slots,
+    text: 'cross join lateral (select coalesce(l.override, c.capacity, l.capacity)::bigint) r(capacity)',
+    fault: 'cross join lateral (select coalesce(c.capacity, l.capacity)::bigint) r(capacity)',
+    harm: 'After an override raises a limit, what waits sleeps on.',
+    likely: ['test/stories/overrides.test.ts'],
+  },
+  {
+    name: 'room-without-buffer',
+    file: slots,
+    text: 'r.capacity + l.look_buffer - c.in_use - c.asked',
+    fault: 'r.capacity - c.in_use - c.asked',
+    harm: 'Runs that the buffer would let before the pool are not woken.',
+    likely: ['test/scenarios.test.ts'],
+  },
+  {
+    name: 'asked-not-counted',
+    file: slots,
+    text: 'set in_use = c.in_use + d.used, asked = c.asked + d.asked',
+    fault: 'set in_use = c.in_use + d.used',
+    harm: 'Admission does not see what ready steps ask: runs are admitted and pile up before a pool.',
+    likely: ['test/stories/looking-ahead.test.ts'],
+  },
+  {
+    name: 'live-not-recounted',
+    file: rows,
+    text: '    perform lockkeeper_data.recount_holders();\n',
+    fault: '',
+    harm: 'A limit that is added does not count what runs already: more run than it allows.',
+    likely: ['test/scenarios.test.ts'],
+  },
+  {
+    name: 'no-new-stamp',
+    file: rows,
+    text: 'stamp = stamp + p_reshaped::int',
+    fault: 'stamp = stamp',
+    harm: 'What waited before a limit was added starts without it.',
+    likely: ['test/scenarios.test.ts'],
+  },
+  {
+    name: 'no-baton-after-apply',
+    file: rows,
+    text: '  perform lockkeeper_data.pass_batons(array(select distinct w.key_id from lockkeeper_data.watches w));\n',
+    fault: '',
+    harm: 'After a limit is raised nothing that waits starts.',
+    likely: ['test/stories/run-queue.test.ts'],
+  },
+  {
+    name: 'override-lost-with-grouping',
+    file: rows,
+    text: 'and l.name = any (v_moved) and l.override is not null);',
+    fault: 'and l.name = any (v_moved) and l.override is null);',
+    harm: 'An override is gone once the configuration groups the limit otherwise.',
+    likely: ['test/stories/overrides.test.ts'],
+  },
+  {
+    name: 'override-not-laned-again',
+    file: 'sql/code/75_overrides.sql',
+    text: 'perform lockkeeper_data.limits_changed(v_reshaped or p_reshaped);',
+    fault: 'perform lockkeeper_data.limits_changed(p_reshaped);',
+    harm: 'An override of a limit that was unlimited does not hold back what waits.',
+    likely: ['test/stories/overrides.test.ts'],
+  },
+  {
+    name: 'override-does-not-end',
+    file: 'sql/code/75_overrides.sql',
+    text: 'from lockkeeper_data.limits l where l.override_until <= v_now;',
+    fault: "from lockkeeper_data.limits l where l.override_until <= v_now - interval '1 day';",
+    harm: 'A pause or an override for an hour lasts a day longer.',
+    likely: ['test/stories/overrides.test.ts'],
+  },
+  {
+    name: 'default-pool-keeps-named',
+    file: 'src/limits/compile.ts',
+    text: "replaces: ['pool.*'],",
+    fault: 'replaces: [],',
+    harm: "A pool's own limit does not replace the default: the lower of the two holds.",
+    likely: ['test/limits-compile.test.ts'],
+  },
+  {
+    name: 'unique-values-together',
+    file: 'src/limits/compile.ts',
+    text: 'per: [...per, attribute] }, limit)',
+    fault: 'per }, limit)',
+    harm: 'A limit for each unique value counts all values together.',
+    likely: ['test/limits-compile.test.ts'],
+  },
+];

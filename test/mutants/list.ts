@@ -1,0 +1,9 @@
+/** All mutants. */
+
+import { ofLanes } from './lanes.ts';
+import { ofLimits } from './limits.ts';
+import type { Mutant } from './mutant.ts';
+import { ofSteps } from './steps.ts';
+import { ofWork } from './work.ts';
+
+export const mutants: readonly Mutant[] = [...ofLimits, ...ofLanes, ...ofSteps, ...ofWork];
