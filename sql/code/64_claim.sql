@@ -83,12 +83,12 @@ begin
   v_first := lockkeeper_data.passed_over(v_cut, d);
   if v_first.run_id is not null then
     v_within := lockkeeper_data.decide(v_lanes, n, null, v_first);
-    if v_within.run_ids <> '{}' then d := v_within; end if;
+    if v_within.run_ids <> '{}' then d := v_within; else v_first := null; end if;
   end if;
   -- Nor that of one in a lane that was opened since the choice; from now on, nobody can pass the batons of our keys.
   if d.run_ids <> '{}' then
     v_opened := lockkeeper_data.opened_since('step', v_versions, v_chosen, array(select k.key_id from unnest(d.keys, d.used) k(key_id, used) where k.used > 0));
-    if v_opened.run_id is not null then d := lockkeeper_data.decide(v_lanes, n, null, v_opened); end if;
+    if v_opened.run_id is not null then d := lockkeeper_data.decide(v_lanes, n, null, lockkeeper_data.earlier(v_opened, v_first)); end if;
   end if;
   more := more or d.more or cardinality(v_lanes) < v_count;
   more := lockkeeper_data.write_decision(d) or d.held or v_opened.run_id is not null or (more and (d.run_ids <> '{}' or d.asleep_lanes <> '{}' or d.empty <> '{}'));

@@ -138,7 +138,7 @@ with held as materialized (
 select w.run_id, w.place, w.lane_id, w.root, w.key_id, w.amount, w.first, w.since, p.passed_by, p.last_passed_at
 from (
   -- In the order of waiting, so that who wants the first reads no more. The key of workers is one of the keys of a taker.
-  select w.run_id, w.attempts, w.place, x.lane_id, x.root, x.key_id, x.amount, x.priority, (w.run_id, w.attempts, w.place) = (x.run_id, x.attempts, x.place) as first,
+  select w.run_id, w.attempts, w.place, x.lane_id, x.root, x.key_id, x.amount, x.priority, not exists (select from lockkeeper_data.waiting y where y.lane_id = w.lane_id and (y.run_id, y.attempts, y.place) < (w.run_id, w.attempts, w.place)) as first,
          case when w.place = 0 then greatest(r.submitted_at, r.start_at) else lockkeeper_data.ready_since(w.run_id, w.place) end as since
   from lockkeeper_data.watches x
   join held h on h.key_id = x.key_id

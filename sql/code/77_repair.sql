@@ -17,7 +17,7 @@ $$;
 comment on function lockkeeper.audit_lanes() is
   'What must never be with lanes, such as one that sleeps beside room, as in the view violations: empty in a sound database. Reads all lanes, not what waits in them.';
 
-create function lockkeeper.audit_runs(after bigint, n int, out upto bigint, out violations jsonb)
+create function lockkeeper.audit_runs(after bigint, n int, out upto bigint, out violations jsonb, out last bigint)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan set jit = off set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
 begin
@@ -25,10 +25,11 @@ begin
   from (select x.run_id from lockkeeper_data.steps x where x.run_id > after order by x.run_id, x.place limit n) s;
   select coalesce(jsonb_agg(jsonb_build_object('violation', v.violation, 'detail', v.detail)), '[]') into violations
   from lockkeeper_data.violations_of_runs(after, coalesce(upto, 9223372036854775807)) v;
+  last := (select max(r.id) from lockkeeper_data.runs r);
 end $$;
 comment on function lockkeeper.audit_runs(bigint, int) is
   'What must never be with the next runs after this id, as many as have n steps: an array of { violation, detail } as in the view violations, empty in a sound database. '
-  'upto: the last run that it looked at, null: to the end.';
+  'upto: the last run that it looked at, null: to the end. last: the youngest run there is, so that a walk can end while ever more are submitted.';
 
 -- What must never be, with all keys and lanes and the runs of a range.
 create function lockkeeper_data.found_wrong(p_after bigint, p_upto bigint) returns lockkeeper.violations[]

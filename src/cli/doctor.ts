@@ -93,7 +93,7 @@ async function examine(io: Io, settings: Settings, options: Options): Promise<Fi
   const patient = { database, pgBossSchema, source: sourceOf(io, settings) };
   const progress = progressOn(io, 'looking');
   const found: Finding[] = [];
-  const all = ofServer.length + ofState.length + 1;
+  const all = ofServer.length + ofState.length + 1 + (options.audit ? 2 : 0);
   const audit: Check[] = [
     ['audit', (patient) => checkAll(patient, auditing)],
     ['tickets', (patient) => checkTickets(patient, auditing)],

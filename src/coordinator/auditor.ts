@@ -26,13 +26,12 @@ const stepsEach = 2;
 
 /** What must never be with counters, keys and lanes. */
 export async function auditKeys(execute: Executor): Promise<Violation[]> {
-  const parts = ['audit_keys', 'audit_lanes'];
-  const found: Violation[] = [];
-  for (const part of parts)
-    found.push(
-      ...((await execute(`select violation, detail from lockkeeper.${part}()`, [])).rows as Violation[]),
-    );
-  return found;
+  const { rows } = await execute(
+    `select violation, detail from lockkeeper.audit_keys()
+     union all select violation, detail from lockkeeper.audit_lanes()`,
+    [],
+  );
+  return rows as Violation[];
 }
 
 /** What must never be with the next runs after this id, as many as have `n` steps; `upto` undefined: to the end. */
@@ -40,10 +39,13 @@ export async function auditRuns(
   execute: Executor,
   after: string,
   n: number,
-): Promise<{ violations: Violation[]; upto: string | undefined }> {
-  const { rows } = await execute('select upto, violations from lockkeeper.audit_runs($1, $2)', [after, n]);
-  const [found] = rows as [{ upto: string | null; violations: Violation[] }];
-  return { violations: found.violations, upto: found.upto ?? undefined };
+): Promise<{ violations: Violation[]; upto: string | undefined; last: bigint }> {
+  const { rows } = await execute('select upto, violations, last from lockkeeper.audit_runs($1, $2)', [
+    after,
+    n,
+  ]);
+  const [found] = rows as [{ upto: string | null; violations: Violation[]; last: string | null }];
+  return { violations: found.violations, upto: found.upto ?? undefined, last: BigInt(found.last ?? 0) };
 }
 
 /**
@@ -64,6 +66,8 @@ export class Auditor {
   readonly #slice: number;
   #after = '0';
   #afterRun = '0';
+  /** The youngest run when this walk began: under a steady load it would never end otherwise. */
+  #lastRun = 0n;
 
   constructor(database: CoordinatorDatabase, queue: Queue, slice = sliceRuns) {
     this.#database = database;
@@ -92,9 +96,13 @@ export class Auditor {
   /** One slice of the runs; after the last one the next walk begins. */
   async runs(): Promise<{ mended: Mended[]; upto: string | undefined }> {
     const { execute } = this.#database;
-    const { violations, upto } = await auditRuns(execute, this.#afterRun, stepsEach * this.#slice);
-    const mended = violations.length === 0 ? [] : await repair(execute, this.#afterRun, upto);
-    this.#afterRun = upto ?? '0';
-    return { mended, upto };
+    const after = this.#afterRun;
+    const { violations, upto, last } = await auditRuns(execute, after, stepsEach * this.#slice);
+    if (after === '0') this.#lastRun = last;
+    const over = upto === undefined || BigInt(upto) >= this.#lastRun;
+    // Moved on before it mends: a slice that cannot be mended now comes again with the next walk.
+    this.#afterRun = over ? '0' : upto;
+    const mended = violations.length === 0 ? [] : await repair(execute, after, upto);
+    return { mended, upto: over ? undefined : upto };
   }
 }

@@ -84,10 +84,11 @@ export class Coordinator {
     const queues = await this.#auditor.queues();
     if (queues.length > 0)
       this.#options.log.warn({ queues }, 'queues of ours were deleted in pg-boss; they are made again');
+    // Counted first: what fails must not keep the next rounds from the rest.
+    this.#round += 1;
+    if (this.#round % keysEach === 1) this.#tellMended(await this.#auditor.keys());
     for (const walk of [() => this.#auditTickets(), () => this.#auditRuns()])
       for (let slice = 0; slice < slicesEach; slice += 1) if (!(await walk())) break;
-    if (this.#round % keysEach === 0) this.#tellMended(await this.#auditor.keys());
-    this.#round += 1;
   }
 
   /** One slice; true: the walk is not over. */

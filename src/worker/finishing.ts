@@ -10,6 +10,8 @@ import { errorOf } from './handler.ts';
 function isOfTheData(error: unknown): boolean {
   if (error instanceof LeaseEndedError) return false;
   if (error instanceof LockkeeperError) return error.code === 'LK002';
+  // More text than one string can have.
+  if (error instanceof RangeError) return true;
   const { code } = error as { code?: unknown };
   return typeof code === 'string' && /^(22|54)...$/.test(code);
 }

@@ -35,7 +35,7 @@ function problemOf(output: unknown): string | undefined {
     const [problem] = problemsOf(checked.error, 'output');
     return `${problem?.field}: ${problem?.message}`;
   }
-  const bytes = Buffer.byteLength(JSON.stringify(output));
+  const bytes = Buffer.byteLength(JSON.stringify(output) ?? 'null');
   if (bytes <= largestOutputBytes) return undefined;
   const number = (value: number) => value.toLocaleString('en');
   return `it has ${number(bytes)} bytes as JSON, allowed are ${number(largestOutputBytes)}; store it elsewhere, and return where it is`;

@@ -61,6 +61,7 @@ export class Worker {
   #renewal: Thread | undefined;
   #loop: Loop | undefined;
   #draining = false;
+  #narrow = false;
   /** When the claim that has no answer yet was first sent. */
   #claimSince: number | undefined;
 
@@ -182,11 +183,13 @@ export class Worker {
 
   async #claim(): Promise<boolean> {
     const room = this.#room - this.#held.size;
-    if (room <= 0 || this.#draining || !this.#lease) return false;
+    const lease = this.#lease;
+    if (room <= 0 || this.#draining || !lease) return false;
     // Of a claim that is repeated, the first time counts: since then two renewals may not have named its steps.
-    this.#claimSince ??= monotonicMs();
-    const { steps, more } = await this.#lease.claim(room);
-    const late = monotonicMs() - this.#claimSince > this.#renewEveryMs;
+    const sent = this.#claimSince ?? monotonicMs();
+    this.#claimSince = sent;
+    const { steps, more } = await this.#claimOf(lease, room);
+    const late = this.#lease !== lease || monotonicMs() - sent > this.#renewEveryMs;
     this.#claimSince = undefined;
     this.#held.add(steps);
     // Read too late to be sure that they are still ours: nobody has started them, so others may.
@@ -194,7 +197,21 @@ export class Worker {
       if (late || this.#draining) this.#ended.push({ ...refOf(step), outcome: 'returned' });
       else this.#start(step);
     }
-    return more || late;
+    return more || late || this.#narrow;
+  }
+
+  /** What many steps get together may be more than Postgres can answer (class 54); then they come one by one, until there are none. */
+  async #claimOf(lease: Lease, room: number): Promise<{ steps: Claimed[]; more: boolean }> {
+    try {
+      const claimed = await lease.claim(this.#narrow ? 1 : room);
+      this.#narrow &&= claimed.steps.length > 0;
+      return claimed;
+    } catch (error) {
+      this.#narrow = /^54/.test(String((error as { code?: unknown }).code));
+      // Nothing was claimed, so nothing can be late.
+      if (this.#narrow) this.#claimSince = undefined;
+      throw error;
+    }
   }
 
   #start(step: Claimed): void {

@@ -180,8 +180,8 @@ export const ofWork: readonly Mutant[] = [
   {
     name: 'claims-while-it-stops',
     file: worker,
-    text: 'if (room <= 0 || this.#draining || !this.#lease) return false;',
-    fault: 'if (room <= 0 || !this.#lease) return false;',
+    text: 'if (room <= 0 || this.#draining || !lease) return false;',
+    fault: 'if (room <= 0 || !lease) return false;',
     harm: 'A worker that is told to stop takes more.',
     likely: ['test/worker.test.ts'],
   },

@@ -17,8 +17,6 @@ export type World = {
   before?: string;
   /** The join that all plans must use, over sequential scans; as planned, if left out. */
   join?: 'enable_hashjoin' | 'enable_mergejoin';
-  /** What is to be done after each reset. */
-  ready?: (database: Database) => Promise<unknown>;
 };
 
 export type Case = {
@@ -115,7 +113,6 @@ export class Arena {
     this.#cases += 1;
     if (this.#world.join) await this.#judge.query(`call races.shuffle('${this.#cases}')`);
     await this.#judge.query('select lockkeeper_testing.reset()');
-    await this.#world.ready?.(this.database);
   }
 
   async #hold(at: readonly Gate[]): Promise<void> {
@@ -128,8 +125,7 @@ export class Arena {
   #start(i: number, call: Call): Started {
     const { client, pid } = this.#callers[i] as Line;
     const started: Started = { call, pid, over: Promise.resolve(), ended: false, error: undefined };
-    const made: Promise<unknown> = call.work ? call.work(client) : client.query(call.sql);
-    started.over = made.then(
+    started.over = client.query(call.sql).then(
       () => {
         started.ended = true;
       },

@@ -1,14 +1,10 @@
 /** The short transactions of Lockkeeper as data, in the world of `world.sql`; and the locks at which they are stopped. */
 
-import type pg from 'pg';
-
 export type Call = {
   name: string;
   sql: string;
   /** SQLSTATEs that it documents for what another may do to it meanwhile. */
   refused?: string[];
-  /** What it does instead, where it is more than a statement. */
-  work?: (client: pg.PoolClient) => Promise<unknown>;
 };
 
 export type Gate = { name: string; sql: string };

@@ -33,7 +33,7 @@ export function tellPairs(
   for (const [first, stops] of stopsOf) {
     for (const [i, second] of calls.entries()) {
       const core = often.has(first.name) && often.has(second.name);
-      const number = calls.indexOf(first) + 3 * i;
+      const number = calls.indexOf(first) + 7 * i;
       if (!whole && !core && number % every > 0) continue;
       test(`${first.name}, and ${second.name} comes`, { timeout: 120_000 }, async () => {
         const all = [[], ...(await stops()).map((gate) => [gate])] as Case['at'][];

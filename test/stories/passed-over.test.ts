@@ -55,6 +55,20 @@ async function doctorSays() {
 
 afterEach(() => limits.resume({ job: 'narrow' }));
 
+test('the next of those that ask for the same is named when the first is canceled', async () => {
+  await story.apply(pools(3, 0));
+  await story.work([narrow, wide]);
+  await fillWarehouse();
+  await story.submit('w', wide);
+  await story.submit('next', wide);
+  await nineMinutes();
+  await story.advance(60);
+  const named = async () => (await passedOver()).map(({ run_id }) => run_id);
+  expect(await named()).toEqual([story.idOf('w')]);
+  await story.cancel('w');
+  expect(await named()).toEqual([story.idOf('next')]);
+});
+
 test('a run that asks for three slots, while others take one each', async () => {
   await story.apply(pools(3, 0));
   await story.work([narrow, wide]);

@@ -54,3 +54,24 @@ export async function one<Row>(
 ): Promise<Row> {
   return (await execute(text, values)).rows[0] as Row;
 }
+
+/** The rows of a query that may take long; undefined: it took longer than this, as `30s`. */
+export async function readWithin(
+  { pool }: Pick<Database, 'pool'>,
+  longest: string,
+  text: string,
+): Promise<Record<string, unknown>[] | undefined> {
+  const client = await pool.connect();
+  try {
+    await client.query(`begin transaction read only; set local statement_timeout = '${longest}'`);
+    return (await client.query(text)).rows;
+  } catch (error) {
+    if ((error as { code?: unknown }).code !== '57014') throw error;
+    return undefined;
+  } finally {
+    await client.query('rollback').then(
+      () => client.release(),
+      (error) => client.release(error),
+    );
+  }
+}

@@ -1,7 +1,7 @@
 /** What Lockkeeper itself keeps: sound, and looked after by somebody. */
 
 import { shownDuration } from '../text.ts';
-import { type Finding, fail, ok, one, type Patient, warn } from './finding.ts';
+import { type Finding, fail, ok, one, type Patient, readWithin, warn } from './finding.ts';
 
 /** A test database, where time does not go on by itself. */
 export async function checkStoppedClock({ database }: Patient): Promise<Finding[]> {
@@ -24,32 +24,21 @@ const most = 5;
 const longest = '30s';
 
 export async function checkViolations({ database }: Patient): Promise<Finding> {
-  const client = await database.pool.connect();
-  try {
-    await client.query(`begin transaction read only; set local statement_timeout = '${longest}'`);
-    const { rows } = await client.query(
-      `select violation, detail from "${database.schema}".violations limit ${most + 1}`,
-    );
-    if (rows.length === 0) return ok('violations', 'counters, slots and lanes agree');
-    const shown = rows.slice(0, most).map(({ violation, detail }) => `${violation}: ${detail}`);
-    return fail(
-      'violations',
-      `what must never be is: ${shown.join('; ')}${rows.length > most ? '; and more' : ''}`,
-      'This is a fault of Lockkeeper, or somebody wrote to its tables. Keep the rows of `select * from lockkeeper.violations` and report them; `lockkeeper doctor --audit --repair` mends it.',
-    );
-  } catch (error) {
-    if ((error as { code?: unknown }).code !== '57014') throw error;
+  const text = `select violation, detail from "${database.schema}".violations limit ${most + 1}`;
+  const rows = await readWithin(database, longest, text);
+  if (!rows)
     return warn(
       'violations',
       `not looked through within ${longest}`,
       'Much is live. `lockkeeper doctor --audit` looks through everything, however long it takes.',
     );
-  } finally {
-    await client.query('rollback').then(
-      () => client.release(),
-      (error) => client.release(error),
-    );
-  }
+  if (rows.length === 0) return ok('violations', 'counters, slots and lanes agree');
+  const shown = rows.slice(0, most).map(({ violation, detail }) => `${violation}: ${detail}`);
+  return fail(
+    'violations',
+    `what must never be is: ${shown.join('; ')}${rows.length > most ? '; and more' : ''}`,
+    'This is a fault of Lockkeeper, or somebody wrote to its tables. Keep the rows of `select * from lockkeeper.violations` and report them; `lockkeeper doctor --audit --repair` mends it.',
+  );
 }
 
 const longMs = 10_000;
