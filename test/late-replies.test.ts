@@ -91,6 +91,28 @@ test('the event loop is blocked with a claim in flight: what it brings goes to o
   await other.stop();
 });
 
+test('the lease is lost with a claim in flight: what that brings is not started', async () => {
+  let first = true;
+  const worker: Worker = await working('losing', async (reply) => {
+    if (!first) return reply;
+    first = false;
+    const read = await reply;
+    await rows("select lockkeeper.close_lease(id) from lockkeeper_data.leases where worker = 'losing'");
+    await worker.tick(); // Told that its lease has ended.
+    return read;
+  });
+  const runId = await submit();
+  await worker.tick();
+  expect(started).toEqual([]);
+  while ((await stepOf(runId))?.state !== 'succeeded') {
+    await coordinate(database, queue);
+    await worker.tick();
+  }
+  expect(await outcomesOf(runId)).toEqual(['lost', 'succeeded']);
+  expect(started).toEqual(['losing']);
+  await worker.stop();
+});
+
 test('a worker that is told to stop with a claim in flight hands back what that brings', async () => {
   const claimed = Promise.withResolvers<void>();
   const read = Promise.withResolvers<void>();

@@ -167,12 +167,13 @@ export class Both {
 
   async #audit(): Promise<string[]> {
     const before = new Set((await this.#product.tickets()).canceled);
-    await this.#product.audit();
+    const repaired = await this.#product.audit();
     const { there, canceled } = await this.#product.tickets();
     const queued = this.model.runs.filter(({ state }) => state === 'queued').map(({ name }) => name);
     const wanted = queued.filter((run) => !before.has(run)).sort();
     const found = there.filter((run) => !canceled.includes(run)).sort();
-    return isDeepStrictEqual(wanted, found) ? [] : [`tickets should be of ${wanted}, are of ${found}`];
+    if (!isDeepStrictEqual(wanted, found)) repaired.push(`tickets should be of ${wanted}, are of ${found}`);
+    return repaired;
   }
 
   async #change(
