@@ -48,6 +48,28 @@ test('a submission becomes a run with its ticket', async () => {
   expect(await waiting()).toBe(0);
 });
 
+test('submissions become runs in the order in which they were sent', async () => {
+  const [{ last } = {}] = await rows('select coalesce(max(run_id), 0) as last from lockkeeper.runs');
+  for (let i = 0; i < 30; i++) await send({ job: 'load', tags: { i: String(i) } });
+  await intake(queue, database);
+  const found = await rows(
+    "select tags ->> 'i' as i from lockkeeper.runs where run_id > $1 order by run_id",
+    [last],
+  );
+  expect(found.map(({ i }) => Number(i))).toEqual(Array.from({ length: 30 }, (_, i) => i));
+});
+
+test('a caller who sits on a submission with the same key holds the intake up for a moment only', async () => {
+  await send({ job: 'load', key: 'slow' });
+  const client = await database.pool.connect();
+  await client.query('begin');
+  await client.query(`select * from lockkeeper.submit('[{ "job": "load", "key": "slow" }]')`);
+  await expect(intake(queue, database)).rejects.toMatchObject({ code: '55P03' });
+  await client.query('commit');
+  client.release();
+  await take(1, 0);
+});
+
 test('an empty queue costs one statement', async () => {
   let statements = 0;
   const counted = {

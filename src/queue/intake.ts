@@ -48,7 +48,10 @@ export async function intake(
     const execute = executor(query);
     const db = pgBossDb(execute);
     const { submit } = queue.names;
-    const batch: Sent[] = await queue.boss.fetch(submit, { batchSize: n, includeMetadata: true, db });
+    // A caller may sit on a submission with the same key; admission, which comes after us, must not wait for him.
+    await execute("set local lock_timeout = '1s'", []);
+    const fetched: Sent[] = await queue.boss.fetch(submit, { batchSize: n, includeMetadata: true, db });
+    const batch = await inOrder(queue, execute, fetched);
     const { checked, rejections } = check(batch);
     rejections.push(...(await submitAll(queue, execute, checked)));
     await keepRejections(queue, execute, rejections);
@@ -68,6 +71,17 @@ export function hasSubmissions({ schema, names }: Queue): string {
   const due = (state: string) => `(select true from ${schema}.job where name = '${names.submit}'
     and state = '${state}' and not blocked and start_after <= ${schema}.job_now() order by start_after limit 1)`;
   return `coalesce(${due('created')}, ${due('retry')}, false)`;
+}
+
+/** As they were sent: what a fetch returns is in no order. */
+async function inOrder({ schema, names }: Queue, execute: Executor, fetched: Sent[]): Promise<Sent[]> {
+  if (fetched.length < 2) return fetched;
+  const { rows } = await execute(
+    `select id from ${schema}.job where name = $1 and id = any ($2) order by priority desc, created_on, id`,
+    [names.submit, fetched.map(({ id }) => id)],
+  );
+  const byId = new Map(fetched.map((sent) => [sent.id, sent]));
+  return rows.flatMap(({ id }) => byId.get(String(id)) ?? []);
 }
 
 function check(batch: Sent[]): { checked: Checked[]; rejections: Rejection[] } {
