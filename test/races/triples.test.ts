@@ -44,9 +44,12 @@ async function casesOf(names: readonly string[]): Promise<Case[]> {
       const all = [first, second, third].map(called);
       const ones = await lookedUp(first);
       const twos = await lookedUp(second);
-      for (const one of ones)
+      for (const one of ones) {
+        // A second that comes to no lock is not stopped.
+        if (twos.length === 0) found.push({ calls: all, at: [one] });
         for (const two of twos.filter((each) => canBothBeHeld(one, each)))
           found.push({ calls: all, at: [one, two] }, { calls: all, at: [two, one] });
+      }
     }
   return found;
 }
