@@ -1,4 +1,4 @@
-/** Faults that the fuzz, the models, the races and the seeded faults once found in the product. */
+/** Faults that the other nets once found in the product, or that they do not see. */
 
 import type { Mutant } from './mutant.ts';
 
@@ -66,5 +66,21 @@ export const onceFound: readonly Mutant[] = [
     fault: '',
     harm: 'The audit never comes past its first slice.',
     likely: ['test/auditor.test.ts'],
+  },
+  {
+    name: 'finish-beside-a-reap',
+    file: 'sql/code/65_finish.sql',
+    text: 'where l.id = finish.lease and not l.ended for share;',
+    fault: 'where l.id = finish.lease and not l.ended;',
+    harm: 'An attempt ends for a lease that is being ended.',
+    likely: ['test/races/lease-ends.test.ts'],
+  },
+  {
+    name: 'reap-does-not-look-again',
+    file: 'sql/code/60_leases.sql',
+    text: '  v_leases := array(select id from lockkeeper_data.expired_leases() id where id = any (v_leases));\n',
+    fault: '',
+    harm: 'A lease that was renewed in the last moment is reaped.',
+    likely: ['test/races/lease-ends.test.ts'],
   },
 ];
