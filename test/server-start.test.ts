@@ -4,6 +4,7 @@ import { rmSync } from 'node:fs';
 import { afterAll, afterEach, expect, test, vi } from 'vitest';
 import type { Claimed } from '../src/steps.ts';
 import {
+  beStandby,
   copyServer,
   makeDatabase,
   type OwnServer,
@@ -11,7 +12,6 @@ import {
   serverFolder,
   stageOn,
   startServer,
-  startStandby,
 } from './support/own-server.ts';
 import { claimAll, type Stage } from './support/stage.ts';
 
@@ -111,7 +111,7 @@ test('leases that ended while the server was down have a lease of time to be ren
   const name = await makeDatabase(first);
   const set = await twoWorkers(await open(first, name));
   await stop(first);
-  const stage = await open(await started(startServer(first.folder)), name);
+  const stage = await open(await started(startServer(`${parent}/one`)), name);
   await advance(stage, 3_600);
   await expectALeaseOfGrace(stage, set);
 });
@@ -128,9 +128,13 @@ test('so they have after a promotion, which only the timeline tells', async () =
   const old = await started(startServer(`${parent}/primary`));
   const name = await makeDatabase(old);
   await stop(old);
-  copyServer(old, `${parent}/standby`);
-  const primary = await started(startServer(old.folder));
-  const standby = await started(startStandby(`${parent}/standby`, primary.url));
+  // Where a server that we may not start here lives instead, only its start tells.
+  const copy = await started(startServer(`${parent}/standby`));
+  await stop(copy);
+  copyServer(old, copy);
+  const primary = await started(startServer(`${parent}/primary`));
+  beStandby(copy, primary.url);
+  const standby = await started(startServer(`${parent}/standby`));
   const before = await open(primary, name);
   const set = await twoWorkers(before);
   const after = await open(standby, name);

@@ -53,17 +53,16 @@ export async function stageOn(
   return { stage: new Stage(database, queue), database, leave };
 }
 
-/** Copies the data of a server that is stopped; whose data it is, stays. */
-export function copyServer(server: OwnServer, folder: string): void {
-  execFileSync('mkdir', ['-p', folder]);
-  execFileSync('cp', ['-a', `${server.folder}/data`, `${server.folder}/password`, folder]);
+/** Puts the data of a server in place of another's; both are stopped. */
+export function copyServer(from: OwnServer, to: OwnServer): void {
+  rmSync(`${to.folder}/data`, { recursive: true });
+  execFileSync('cp', ['-a', `${from.folder}/data`, `${from.folder}/password`, to.folder]);
 }
 
-/** Starts such a copy as a streaming standby of the server at `primaryUrl`. */
-export function startStandby(folder: string, primaryUrl: string): Promise<OwnServer> {
+/** From its next start on, such a copy is a streaming standby of the server at `primaryUrl`. */
+export function beStandby({ folder }: OwnServer, primaryUrl: string): void {
   const { hostname, port, username, password } = new URL(primaryUrl);
   const conninfo = `host=${hostname} port=${port} user=${username} password=${password}`;
   appendFileSync(`${folder}/data/postgresql.auto.conf`, `primary_conninfo = '${conninfo}'\n`);
   writeFileSync(`${folder}/data/standby.signal`, '');
-  return startServer(folder);
 }
