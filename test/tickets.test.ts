@@ -49,6 +49,19 @@ test('a run that waits no longer when its ticket is due gets none', async () => 
   expect(await tickets()).toEqual({});
 });
 
+test('a ticket that was canceled just before it would be made again cancels its run all the same', async () => {
+  const runId = await submit();
+  await mirror();
+  await rows('select lockkeeper.set_priority($1, 7)', [[runId]]);
+  await stranger.cancel(ticketQueue, ticketId(runId));
+  await mirror();
+  expect(await tickets()).toEqual({ [runId]: 'cancelled' });
+  expect((await readStrays(queue, database)).canceled).toEqual([runId]);
+  expect(await stateOf(runId)).toBe('canceled');
+  await mirror();
+  expect(await tickets()).toEqual({});
+});
+
 test('a ticket that another process is about to make is deleted after it was made', async () => {
   const runId = await submit();
   await transaction(database, async (query) => {

@@ -106,11 +106,28 @@ export async function mirrorTickets(
     const [make = [], remake = [], close = []] = ['make', 'remake', 'close'].map((change) =>
       rows.filter((row) => row.change === change),
     );
-    const gone = [...remake, ...close].map(({ run_id }) => ticketId(String(run_id)));
-    await deleteTickets(queue, query, gone);
-    await insertTickets(queue, query, [...make, ...remake].map(ticketOfRow));
-    return { made: make.length + remake.length, closed: close.length, more: rows.length >= n };
+    const again = await notCanceled(queue, query, remake);
+    await deleteTickets(queue, query, [...again, ...close].map(idOfRow));
+    await insertTickets(queue, query, [...make, ...again].map(ticketOfRow));
+    return { made: make.length + again.length, closed: close.length, more: rows.length >= n };
   });
+}
+
+const idOfRow = ({ run_id }: Record<string, unknown>) => ticketId(String(run_id));
+
+/** Without those whose tickets were canceled in pg-boss, which `readStrays` must still see. */
+async function notCanceled(
+  { schema, names }: Queue,
+  execute: Executor,
+  changes: Record<string, unknown>[],
+): Promise<Record<string, unknown>[]> {
+  if (changes.length === 0) return [];
+  const { rows } = await execute(
+    `select id from ${schema}.job where name = $1 and id = any ($2) and state = 'cancelled'`,
+    [names.tickets, changes.map(idOfRow)],
+  );
+  const canceled = new Set(rows.map(({ id }) => String(id)));
+  return changes.filter((change) => !canceled.has(idOfRow(change)));
 }
 
 function ticketOfRow(row: Record<string, unknown>): Ticket {
