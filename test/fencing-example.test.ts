@@ -2,6 +2,7 @@
 
 import { expect, test } from 'vitest';
 import { createReport, fencingTable } from '../examples/fencing.ts';
+import type { AnyJob } from '../src/jobs.ts';
 import { tellStory } from './support/story.ts';
 
 const story = await tellStory();
@@ -17,6 +18,16 @@ function counting() {
     return counted.promise;
   };
   return { count, end: (attempt: number, rows: number) => counts.get(attempt)?.resolve(rows), counts };
+}
+
+/** Two workers have the step: one that was given up, and one that has it now. */
+async function startTwice(report: AnyJob): Promise<void> {
+  await story.work([report], { name: 'w1' });
+  await story.submit('r1', report);
+  await story.settle();
+  await story.crash('w1');
+  await story.work([report], { name: 'w2' });
+  await story.settle();
 }
 
 const written = async () => (await pool.query('select rows from reports')).rows;
@@ -36,12 +47,7 @@ test('the newer attempt wins, and what the old one writes late is refused', asyn
     },
     count,
   );
-  await story.work([report], { name: 'w1' });
-  await story.submit('r1', report);
-  await story.settle();
-  await story.crash('w1');
-  await story.work([report], { name: 'w2' });
-  await story.settle();
+  await startTwice(report);
   expect([...counts.keys()]).toEqual([1, 2]);
 
   end(2, 200);
@@ -61,12 +67,7 @@ test('where the old one writes first, the newer one writes over it', async () =>
     { query: (text, values) => pool.query(text, values).finally(() => written1.resolve()) },
     count,
   );
-  await story.work([report], { name: 'w1' });
-  await story.submit('r1', report);
-  await story.settle();
-  await story.crash('w1');
-  await story.work([report], { name: 'w2' });
-  await story.settle();
+  await startTwice(report);
   end(1, 100);
   await written1.promise;
   expect(await written()).toEqual([{ rows: 100 }]);

@@ -8,6 +8,7 @@ import { applyConfig } from '../src/limits/apply.ts';
 import { openQueue } from '../src/queue/boss.ts';
 import { submitRuns } from '../src/runs.ts';
 import { Worker } from '../src/worker/worker.ts';
+import { block } from './support/block.ts';
 import { testDatabase } from './support/database.ts';
 import { keepingLog } from './support/log.ts';
 
@@ -44,12 +45,6 @@ async function submit(): Promise<string> {
   const [run] = await submitRuns(queue, database.execute, [{ job: 'load' }]);
   await coordinate(database, queue);
   return String(run?.runId);
-}
-
-/** Does nothing else for so long. */
-function block(milliseconds: number): void {
-  const until = process.hrtime.bigint() + BigInt(milliseconds) * 1_000_000n;
-  while (process.hrtime.bigint() < until);
 }
 
 /** The event loop is blocked while the claim is on its way. */

@@ -6,6 +6,7 @@ import { job } from '../src/jobs.ts';
 import { openQueue } from '../src/queue/boss.ts';
 import { submitRuns } from '../src/runs.ts';
 import { Worker } from '../src/worker/worker.ts';
+import { block } from './support/block.ts';
 import { testDatabase } from './support/database.ts';
 import { keepingLog } from './support/log.ts';
 
@@ -14,12 +15,6 @@ const queue = await openQueue(database);
 afterAll(() => queue.close());
 const leaseMs = 1_000;
 const log = keepingLog();
-
-/** Does nothing else for so long. */
-function block(milliseconds: number): void {
-  const until = process.hrtime.bigint() + BigInt(milliseconds) * 1_000_000n;
-  while (process.hrtime.bigint() < until);
-}
 
 test('a handler blocks the event loop for three leases', async () => {
   const load = job('load', async () => block(3 * leaseMs));

@@ -7,6 +7,7 @@ import { job } from '../src/jobs.ts';
 import { openQueue } from '../src/queue/boss.ts';
 import { submitRuns } from '../src/runs.ts';
 import { Worker } from '../src/worker/worker.ts';
+import { block } from './support/block.ts';
 import { testDatabase } from './support/database.ts';
 import { keepingLog } from './support/log.ts';
 
@@ -29,12 +30,6 @@ const failing: Database = {
     return reply;
   },
 };
-
-/** Does nothing else for so long. */
-function block(milliseconds: number): void {
-  const until = process.hrtime.bigint() + BigInt(milliseconds) * 1_000_000n;
-  while (process.hrtime.bigint() < until);
-}
 
 let started = 0;
 const load = job('load', () => {

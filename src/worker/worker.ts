@@ -13,7 +13,8 @@ import { LeaseEndedError } from '../errors.ts';
 import { type AnyJob, type Logger, register } from '../jobs.ts';
 import { type Accepts, type JobVersion, Lease } from '../leases.ts';
 import type { Claimed, Ending } from '../steps.ts';
-import { delay, type Loop, loop, monotonicMs } from '../wake.ts';
+import { delay, type Loop, loop } from '../wake.ts';
+import { Claiming } from './claiming.ts';
 import { finishAll } from './finishing.ts';
 import { runHandler } from './handler.ts';
 import { Held } from './held.ts';
@@ -58,12 +59,11 @@ export class Worker {
   readonly #running = new Set<Promise<void>>();
   #ended: Ending[] = [];
   #lease: Lease | undefined;
+  /** Under that lease. */
+  #claiming: Claiming | undefined;
   #renewal: Thread | undefined;
   #loop: Loop | undefined;
   #draining = false;
-  #narrow = false;
-  /** When the claim that has no answer yet was first sent. */
-  #claimSince: number | undefined;
 
   constructor(parts: WorkerParts) {
     this.#parts = parts;
@@ -95,7 +95,7 @@ export class Worker {
     const lease = await Lease.open(database.execute, options);
     this.#renewal?.postMessage({ lease: lease.id });
     this.#lease = lease;
-    this.#claimSince = undefined;
+    this.#claiming = new Claiming(lease, this.#renewEveryMs);
     this.#parts.onProgress();
   }
 
@@ -184,34 +184,16 @@ export class Worker {
   async #claim(): Promise<boolean> {
     const room = this.#room - this.#held.size;
     const lease = this.#lease;
-    if (room <= 0 || this.#draining || !lease) return false;
-    // Of a claim that is repeated, the first time counts: since then two renewals may not have named its steps.
-    const sent = this.#claimSince ?? monotonicMs();
-    this.#claimSince = sent;
-    const { steps, more } = await this.#claimOf(lease, room);
-    const late = this.#lease !== lease || monotonicMs() - sent > this.#renewEveryMs;
-    this.#claimSince = undefined;
+    if (room <= 0 || this.#draining || !lease || !this.#claiming) return false;
+    const { steps, more, late } = await this.#claiming.claim(room);
     this.#held.add(steps);
-    // Read too late to be sure that they are still ours: nobody has started them, so others may.
+    // Nobody has started them, so others may.
+    const unsure = late || this.#lease !== lease;
     for (const step of steps) {
-      if (late || this.#draining) this.#ended.push({ ...refOf(step), outcome: 'returned' });
+      if (unsure || this.#draining) this.#ended.push({ ...refOf(step), outcome: 'returned' });
       else this.#start(step);
     }
-    return more || late || this.#narrow;
-  }
-
-  /** What many steps get together may be more than Postgres can answer (class 54); then they come one by one, until there are none. */
-  async #claimOf(lease: Lease, room: number): Promise<{ steps: Claimed[]; more: boolean }> {
-    try {
-      const claimed = await lease.claim(this.#narrow ? 1 : room);
-      this.#narrow &&= claimed.steps.length > 0;
-      return claimed;
-    } catch (error) {
-      this.#narrow = /^54/.test(String((error as { code?: unknown }).code));
-      // Nothing was claimed, so nothing can be late.
-      if (this.#narrow) this.#claimSince = undefined;
-      throw error;
-    }
+    return more || unsure;
   }
 
   #start(step: Claimed): void {

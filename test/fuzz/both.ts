@@ -1,6 +1,6 @@
 /** Plays actions on the model and on the product, and tells after each what differs. */
 import { isDeepStrictEqual } from 'node:util';
-import { idOf, Model, type Setting } from '../model/model.ts';
+import { Model, type Setting } from '../model/model.ts';
 import { Refused } from '../model/refusals.ts';
 import { current, type Submission } from '../model/run.ts';
 import type { Action, Ending } from './actions.ts';
@@ -242,8 +242,8 @@ export class Both {
   #held(): Map<string, { step: string; attempt: number }[]> {
     const running = this.model.steps().filter(({ step }) => step.state === 'running');
     return Map.groupBy(
-      running.map(({ run, step }) => ({
-        step: idOf(run, step),
+      running.map(({ step }) => ({
+        step: step.id,
         attempt: step.attempts.length,
         worker: current(step).worker,
       })),

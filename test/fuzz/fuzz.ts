@@ -102,7 +102,7 @@ function milliseconds(): number {
 }
 
 /** A world by its number: words, jobs, workers, configuration. */
-export function settingOf(preset: PresetName, number: number): { world: World; setting: Setting } {
+function settingOf(preset: PresetName, number: number): { world: World; setting: Setting } {
   const chance = new Chance(number);
   const world = randomWorld(chance, presets[preset]);
   const jobs = randomJobs(chance, world);

@@ -1,7 +1,7 @@
 /** From a command, which counts, to an action, which names: what its numbers mean at this moment of the model. */
 import { Chance } from '../model/chance.ts';
 import { limitsOf } from '../model/config.ts';
-import { idOf, type Model } from '../model/model.ts';
+import type { Model } from '../model/model.ts';
 import { type Attempt, current, isEnded, type Located, type Submission } from '../model/run.ts';
 import { type Config, changedConfig } from '../model/settings.ts';
 import type { World } from '../model/world.ts';
@@ -120,10 +120,10 @@ function ending(command: Of<'end' | 'end late' | 'end again'>, { model }: Here):
   const byWord = ({ end }: Attempt) => end === 'finished' || end === 'failed';
   const wanted = (attempt: Attempt) =>
     attempt.end !== undefined && byWord(attempt) === (command.do === 'end again');
-  const ended = model.steps().flatMap(({ run, step }) =>
+  const ended = model.steps().flatMap(({ step }) =>
     step.attempts.flatMap((attempt, place) => {
       if (!wanted(attempt)) return [];
-      return [{ step: idOf(run, step), worker: attempt.worker, attempt: place + 1, end: attempt.end }];
+      return [{ step: step.id, worker: attempt.worker, attempt: place + 1, end: attempt.end }];
     }),
   );
   const found = pick(ended, command.step);
@@ -147,8 +147,8 @@ function endingOfRunning({ steps }: Of<'end'>, model: Model): Action | undefined
     const next = pick(own, step);
     if (next && !chosen.has(next)) chosen.set(next, fails);
   }
-  const endings = [...chosen].map(([{ run, step }, fails]) => {
-    return { step: idOf(run, step), attempt: step.attempts.length, fails };
+  const endings = [...chosen].map(([{ step }, fails]) => {
+    return { step: step.id, attempt: step.attempts.length, fails };
   });
   return { do: 'end', worker, endings };
 }

@@ -277,9 +277,6 @@ export class Model {
   }
 }
 
-/** The name of a step in a scenario. */
-export const idOf = (_run: r.Run, step: r.Step): string => step.id;
-
 /** Whether the worker has registered the job. */
 function knows({ jobs }: Worker, { attributes }: r.Subject): boolean {
   return jobs === undefined || jobs.includes(attributes.job ?? '');

@@ -71,7 +71,7 @@ export function newRun(
 const tagged = (tags: Record<string, string> = {}): Record<string, string> =>
   Object.fromEntries(Object.entries(tags).map(([key, value]) => [`tag.${key}`, value]));
 
-export function poolsOf({ pool = {} }: StepDefinition): Map<string, number> {
+function poolsOf({ pool = {} }: StepDefinition): Map<string, number> {
   return new Map(typeof pool === 'string' ? [[pool, 1]] : Object.entries(pool));
 }
 

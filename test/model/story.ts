@@ -3,7 +3,7 @@
  */
 import type { Chance } from './chance.ts';
 import { type Event, play } from './check.ts';
-import { idOf, type Model } from './model.ts';
+import type { Model } from './model.ts';
 import { current, isEnded, type Located } from './run.ts';
 import { type Config, changedConfig } from './settings.ts';
 import { randomTags, type World } from './world.ts';
@@ -88,7 +88,7 @@ export class Story {
     const rounds = this.chance.percent(50) ? 12 : 0;
     for (let round = 0; round < rounds && this.reporters().length > 0; round += 1) {
       for (const located of this.reporters()) {
-        if (this.chance.percent(75)) this.tell({ finish: idOf(located.run, located.step) });
+        if (this.chance.percent(75)) this.tell({ finish: located.step.id });
       }
       this.tell({ settle: true });
       if (this.chance.percent(40)) this.look();
@@ -189,8 +189,8 @@ export class Story {
   private report(kind: 'finish' | 'fail'): Event | undefined {
     const running = this.reporters();
     if (running.length === 0) return undefined;
-    const { run, step } = this.chance.one(running);
-    return { [kind]: idOf(run, step) };
+    const { step } = this.chance.one(running);
+    return { [kind]: step.id };
   }
 
   /** Mostly of a run that lives; force is for those that hang. */
@@ -210,11 +210,11 @@ export class Story {
 
   /** Attempts that ended without their worker's word; of steps that the same worker runs again, if there are. */
   private taken(): Report[] {
-    const taken = this.model.steps().flatMap(({ run, step }) =>
+    const taken = this.model.steps().flatMap(({ step }) =>
       step.attempts.flatMap(({ worker, end }, place) => {
         if (end !== 'timed out' && end !== 'lost' && end !== 'forced') return [];
         const again = step.state === 'running' && worker === current(step).worker;
-        return [{ step: idOf(run, step), worker, attempt: place + 1, again }];
+        return [{ step: step.id, worker, attempt: place + 1, again }];
       }),
     );
     const again = taken.filter(({ again }) => again);
@@ -223,10 +223,10 @@ export class Story {
 
   /** The attempts that run, each with a worker that does not make it. */
   private foreign(): Report[] {
-    return this.model.steps().flatMap(({ run, step }) => {
+    return this.model.steps().flatMap(({ step }) => {
       if (step.state !== 'running') return [];
       const others = [...this.model.workers.keys()].filter((name) => name !== current(step).worker);
-      return others.map((worker) => ({ step: idOf(run, step), worker, attempt: step.attempts.length }));
+      return others.map((worker) => ({ step: step.id, worker, attempt: step.attempts.length }));
     });
   }
 

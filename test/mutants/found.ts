@@ -21,8 +21,8 @@ export const onceFound: readonly Mutant[] = [
   },
   {
     name: 'repeat-is-fresh',
-    file: 'src/worker/worker.ts',
-    text: 'const sent = this.#claimSince ?? monotonicMs();',
+    file: 'src/worker/claiming.ts',
+    text: 'const sent = this.#since ?? monotonicMs();',
     fault: 'const sent = monotonicMs();',
     harm: 'Steps of a claim whose answer was lost are started, and given to another.',
     likely: ['test/worker-replies.test.ts'],

@@ -148,10 +148,10 @@ export const ofWork: readonly Mutant[] = [
   {
     name: 'late-claim-is-started',
     file: worker,
-    text: 'if (late || this.#draining)',
+    text: 'if (unsure || this.#draining)',
     fault: 'if (this.#draining)',
     harm: 'After a long stall of its process a worker starts steps that others may have by now.',
-    likely: ['test/worker-replies.test.ts'],
+    likely: ['test/late-replies.test.ts'],
   },
   {
     name: 'lost-lease-aborts-nothing',
@@ -180,8 +180,8 @@ export const ofWork: readonly Mutant[] = [
   {
     name: 'claims-while-it-stops',
     file: worker,
-    text: 'if (room <= 0 || this.#draining || !lease) return false;',
-    fault: 'if (room <= 0 || !lease) return false;',
+    text: 'if (room <= 0 || this.#draining || !lease || !this.#claiming) return false;',
+    fault: 'if (room <= 0 || !lease || !this.#claiming) return false;',
     harm: 'A worker that is told to stop takes more.',
     likely: ['test/worker.test.ts'],
   },
