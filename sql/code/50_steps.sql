@@ -8,6 +8,11 @@ begin
   perform from lockkeeper_data.runs r where r.id in (select distinct u from unnest(p_run_ids) u) order by r.id for no key update;
 end $$;
 
+-- How long a step waits after so many failures.
+create function lockkeeper_data.backoff_ms(js lockkeeper_data.job_steps, p_failures int) returns bigint
+language sql immutable
+return least(js.backoff_max_ms, js.backoff_ms * power(js.backoff_factor::numeric, least(p_failures - 1, 60)))::bigint;
+
 -- What the end of attempts makes of their steps. The runs are locked and the attempts are the current ones.
 create function lockkeeper_data.changes_of_endings(p_endings lockkeeper_data.ending[], p_canceled bigint[]) returns lockkeeper_data.step_change[]
 language plpgsql stable as $$
@@ -15,7 +20,7 @@ begin
   return array(
   select row(e.run_id, e.place, e.attempt, 'running', v.state, 0, (e.outcome = 'lost')::int, (e.outcome = 'returned')::int,
              case when v.state = 'ready' and e.outcome in ('failed', 'timed_out')
-                  then least(js.backoff_max_ms, js.backoff_ms * power(js.backoff_factor::numeric, least(v.failures - 1, 60)))::bigint else 0 end)::lockkeeper_data.step_change
+                  then lockkeeper_data.backoff_ms(js, v.failures) else 0 end)::lockkeeper_data.step_change
   from unnest(p_endings) e
   join lockkeeper_data.runs r on r.id = e.run_id
   join lockkeeper_data.steps s on s.run_id = e.run_id and s.place = e.place

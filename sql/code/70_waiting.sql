@@ -114,7 +114,7 @@ language plpgsql stable as $$
 begin
   return (
     select greatest(r.admitted_at, max(o.ended_at + case when o.place = p_place and o.attempt = s.attempts and o.outcome in ('failed', 'timed_out')
-      then least(js.backoff_max_ms, js.backoff_ms * power(js.backoff_factor::numeric, least(s.attempts - s.losses - s.returns - 1, 60))) else 0 end * interval '1 millisecond'))
+      then lockkeeper_data.backoff_ms(js, s.attempts - s.losses - s.returns) else 0 end * interval '1 millisecond'))
     from lockkeeper_data.runs r
     join lockkeeper_data.job_steps js on js.version_id = r.version_id and js.place = p_place
     join lockkeeper_data.steps s on s.run_id = r.id and s.place = p_place

@@ -107,6 +107,15 @@ from runs r
 where r.state = 'admitted' and r.timeout_ms is not null and not exists (select from lockkeeper_data.deadlines d where d.run_id = r.id and d.deadline = 'timeout');
 end;
 
+-- What the ready steps ask of keys, counted from their lanes.
+create view lockkeeper_data.asks as
+select a.key_id, sum(-a.amount * n.waiting)::bigint as asked
+from lockkeeper_data.lanes l
+cross join lateral (select count(*) as waiting from lockkeeper_data.waiting x where x.lane_id = l.id) n
+cross join lateral unnest(l.ask_keys, l.ask_amounts) a(key_id, amount)
+where l.counts = 'step' and l.ask_keys <> '{}'
+group by a.key_id;
+
 -- What must never be with keys, their counters and slots. Of what waits it reads only the ready steps.
 create function lockkeeper_data.violations_of_keys()
 returns table (violation text, detail text, run_id bigint, place int, key_id bigint, lane_id bigint)
@@ -116,11 +125,7 @@ with wrong as materialized (
   select c.key_id, c.in_use, c.asked, coalesce(s.amount, 0) as slots, coalesce(w.asked, 0) as asks
   from lockkeeper_data.counters c
   left join (select x.key_id, sum(x.amount) as amount from lockkeeper_data.slots x group by x.key_id) s on s.key_id = c.key_id
-  left join (select a.key_id, sum(-a.amount * n.waiting) as asked
-             from lockkeeper_data.lanes l
-             cross join lateral (select count(*) as waiting from lockkeeper_data.waiting x where x.lane_id = l.id) n
-             cross join lateral unnest(l.ask_keys, l.ask_amounts) a(key_id, amount)
-             where l.counts = 'step' and l.ask_keys <> '{}' group by a.key_id) w on w.key_id = c.key_id
+  left join lockkeeper_data.asks w on w.key_id = c.key_id
   where c.in_use <> coalesce(s.amount, 0) or c.asked <> coalesce(w.asked, 0)
 )
 select 'counter is not its slots' as violation, format('%s: in_use %s, slots %s', k.name, c.in_use, c.slots) as detail,

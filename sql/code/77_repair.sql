@@ -155,11 +155,7 @@ create function lockkeeper_data.recount_asked() returns void
 language plpgsql as $$
 begin
   update lockkeeper_data.counters c set asked = n.asked
-  from (select c2.key_id, coalesce(sum(-a.amount), 0) as asked
-        from lockkeeper_data.counters c2
-        left join (select u.key_id, u.amount from lockkeeper_data.waiting w join lockkeeper_data.lanes l on l.id = w.lane_id and l.counts = 'step'
-                   cross join lateral unnest(l.ask_keys, l.ask_amounts) u(key_id, amount)) a on a.key_id = c2.key_id
-        group by c2.key_id) n
+  from (select x.key_id, coalesce(a.asked, 0) as asked from lockkeeper_data.counters x left join lockkeeper_data.asks a on a.key_id = x.key_id) n
   where c.key_id = n.key_id and c.asked <> n.asked;
 end $$;
 

@@ -59,8 +59,8 @@ export const ofSteps: readonly Mutant[] = [
   {
     name: 'backoff-one-step-late',
     file: steps,
-    text: 'least(v.failures - 1, 60)',
-    fault: 'least(v.failures, 60)',
+    text: 'least(p_failures - 1, 60)',
+    fault: 'least(p_failures, 60)',
     harm: 'Each backoff is twice as long as it should be.',
     likely: ['test/stories/failures.test.ts'],
   },

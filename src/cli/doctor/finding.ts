@@ -1,6 +1,6 @@
 /** What a check of `doctor` finds. */
 
-import type { Database } from '../../database.ts';
+import type { Database, Query } from '../../database.ts';
 import { failureOf } from '../failure.ts';
 
 export type Status = 'ok' | 'warn' | 'fail';
@@ -55,23 +55,35 @@ export async function one<Row>(
   return (await execute(text, values)).rows[0] as Row;
 }
 
-/** The rows of a query that may take long; undefined: it took longer than this, as `30s`. */
-export async function readWithin(
+/** Works in a transaction, begun by this text, of which nothing is left behind. */
+export async function undone<T>(
   { pool }: Pick<Database, 'pool'>,
-  longest: string,
-  text: string,
-): Promise<Record<string, unknown>[] | undefined> {
+  begin: string,
+  work: (query: Query) => Promise<T>,
+): Promise<T> {
   const client = await pool.connect();
   try {
-    await client.query(`begin transaction read only; set local statement_timeout = '${longest}'`);
-    return (await client.query(text)).rows;
-  } catch (error) {
-    if ((error as { code?: unknown }).code !== '57014') throw error;
-    return undefined;
+    await client.query(begin);
+    return await work((text, values) => client.query(text, values));
   } finally {
     await client.query('rollback').then(
       () => client.release(),
       (error) => client.release(error),
     );
+  }
+}
+
+/** The rows of a query that may take long; undefined: it took longer than this, as `30s`. */
+export async function readWithin(
+  database: Pick<Database, 'pool'>,
+  longest: string,
+  text: string,
+): Promise<Record<string, unknown>[] | undefined> {
+  const begin = `begin transaction read only; set local statement_timeout = '${longest}'`;
+  try {
+    return (await undone(database, begin, (query) => query(text))).rows;
+  } catch (error) {
+    if ((error as { code?: unknown }).code !== '57014') throw error;
+    return undefined;
   }
 }

@@ -1,10 +1,10 @@
 /** The schemas: whether they are of this release, and whether what is in them is what this release made. */
 
-import type { Database, Query } from '../../database.ts';
+import type { Database } from '../../database.ts';
 import { makeCopy, migrate } from '../../migrate.ts';
 import { bossSchemaVersion, queueNames, queueSchema } from '../../queue/boss.ts';
 import { compareCatalogs, type Drift, readCatalog, underSchema } from './catalog.ts';
-import { type Finding, fail, ok, one, type Patient, warn } from './finding.ts';
+import { type Finding, fail, ok, one, type Patient, undone, warn } from './finding.ts';
 
 export async function checkSchema({ database, pgBossSchema }: Patient): Promise<Finding> {
   const others = [queueSchema(database, { schema: pgBossSchema })];
@@ -38,24 +38,18 @@ export async function checkDrift({ database }: Patient): Promise<Finding | Findi
 }
 
 /** What differs from this release. Nothing is left behind. */
-export async function driftOf({ pool, schema }: Database): Promise<Drift> {
-  const client = await pool.connect();
-  const query: Query = (text, values) => client.query(text, values);
-  try {
-    await query('begin isolation level read committed');
-    await query(`set local client_min_messages = warning; set local lock_timeout = '5s';
-      set local statement_timeout = '60s'; set local search_path = pg_catalog`);
+export function driftOf(database: Database): Promise<Drift> {
+  const { schema } = database;
+  const begin = `begin isolation level read committed;
+    set local client_min_messages = warning; set local lock_timeout = '5s';
+    set local statement_timeout = '60s'; set local search_path = pg_catalog`;
+  return undone(database, begin, async (query) => {
     const found = await readCatalog(query, schema);
     const { rows } = await query('select pg_backend_pid() as pid');
     const copy = `lockkeeper_copy_${rows[0]?.pid}`;
     await makeCopy(query, copy);
     return compareCatalogs(underSchema(await readCatalog(query, copy), copy, schema), found);
-  } finally {
-    await query('rollback').then(
-      () => client.release(),
-      (error) => client.release(error),
-    );
-  }
+  });
 }
 
 const code = /^(function|view) /;
