@@ -115,7 +115,8 @@ test('when all has ended, no lane is left for a tick to look at', async () => {
   expect(await stage.rows('select * from lockkeeper_data.lanes')).toEqual([]);
 });
 
-test('one call locks at most 64 keys, however many lanes there are', async () => {
+test('one call locks no more keys than its batch may, however many lanes there are', async () => {
+  await stage.cutAt(64);
   await stage.apply({ concurrency: { executor: { max_concurrent: 1 } } });
   const lease = await stage.serve(nowhere);
   await stage.submit(...Array.from({ length: 90 }, () => nowhere));

@@ -60,14 +60,16 @@ begin
   end if;
 end $$;
 
+-- Sorted inside, so that they are locked in the order of the numbers.
 create function lockkeeper_data.lock_keys(p_numbers int[]) returns void
 language plpgsql as $$
-declare v_number int;
 begin
-  foreach v_number in array array(select distinct n from unnest(p_numbers) n order by n) loop
-    perform pg_advisory_xact_lock(5505019530000000000 + v_number);
-  end loop;
+  perform pg_advisory_xact_lock(5505019530000000000 + x.n) from (select distinct n from unnest(p_numbers) n order by n offset 0) x;
 end $$;
+
+-- Where batches are cut. Postgres's lock table is shared with the user's whole database, but of key locks it never holds more than there are
+-- numbers, 2048, and one more for each that waits: what a cut bounds is how long others wait.
+create function lockkeeper_data.most_locks() returns int language sql immutable return 256;
 
 create function lockkeeper_data.current_stamp() returns bigint
 language sql volatile return (select stamp from lockkeeper_data.configuration);

@@ -140,10 +140,11 @@ begin
              else jsonb_build_object('root_places', array(select s.place from lockkeeper_data.steps s
                                                           where s.run_id = r.id and s.state = 'pending' and s.needs = 0 order by s.place)) end,
            v.pools
-    from unnest(p_run_ids) u(id)
+    from unnest(p_run_ids) with ordinality u(id, no)
     join lockkeeper_data.runs r on r.id = u.id
     join lockkeeper_data.deployments d on d.id = r.deployment_id
-    join lockkeeper_data.job_versions v on v.id = r.version_id;
+    join lockkeeper_data.job_versions v on v.id = r.version_id
+    order by u.no;
 end $$;
 
 create function lockkeeper_data.step_subjects(p_run_ids bigint[], p_places int[]) returns setof lockkeeper_data.subject
@@ -155,11 +156,23 @@ begin
            js.attributes || d.attributes || case when r.max_concurrent is null then '{}'
              else jsonb_build_object('max_concurrent', r.max_concurrent::text) end,
            js.pools
-    from unnest(p_run_ids, p_places) u(run_id, place)
+    from unnest(p_run_ids, p_places) with ordinality u(run_id, place, no)
     join lockkeeper_data.steps s on s.run_id = u.run_id and s.place = u.place
     join lockkeeper_data.runs r on r.id = s.run_id
     join lockkeeper_data.deployments d on d.id = r.deployment_id
-    join lockkeeper_data.job_steps js on js.version_id = r.version_id and js.place = s.place;
+    join lockkeeper_data.job_steps js on js.version_id = r.version_id and js.place = s.place
+    order by u.no;
+end $$;
+
+-- In the order given, those that exist.
+create function lockkeeper_data.subjects_of(p_counts lockkeeper_data.subject_kind, p_run_ids bigint[], p_places int[]) returns setof lockkeeper_data.subject
+language plpgsql stable as $$
+begin
+  if p_counts = 'run' then
+    return query select * from lockkeeper_data.run_subjects(p_run_ids);
+  else
+    return query select * from lockkeeper_data.step_subjects(p_run_ids, p_places);
+  end if;
 end $$;
 
 -- Finds the keys of the specs, and makes those that are new, always in the same order.

@@ -90,10 +90,9 @@ begin
 end $$;
 
 -- The lane of each subject, in their order. Subjects in which no limit sees a difference are looked up once.
-create function lockkeeper_data.lanes_of(p_counts lockkeeper_data.subject_kind, p_subjects lockkeeper_data.subject[]) returns bigint[]
+create function lockkeeper_data.lanes_of_subjects(p_counts lockkeeper_data.subject_kind, p_subjects lockkeeper_data.subject[], p_by_run boolean) returns bigint[]
 language plpgsql as $$
 declare
-  v_by_run boolean := lockkeeper_data.limits_by_run(p_counts);
   v_seen text[] := lockkeeper_data.attributes_seen();
   v_shape_of int[];
   v_shapes lockkeeper_data.subject[];
@@ -107,26 +106,53 @@ begin
         from (select s.no, s.run_id, s.attempts, s.place,
                      (s.run_id, s.place, s.attempts, s.version_id, s.priority, s.deployment_id, s.max_concurrent, s.attributes, s.pools)::lockkeeper_data.subject as subject,
                      dense_rank() over (order by s.version_id, s.priority, s.deployment_id, s.max_concurrent, s.seen, s.pools,
-                                        case when v_by_run or s.max_concurrent is not null then s.run_id end)::int as shape
+                                        case when p_by_run or s.max_concurrent is not null then s.run_id end)::int as shape
               from (select u.*, array(select u.attributes ->> a from unnest(v_seen) a) as seen
                     from unnest(p_subjects) with ordinality u(run_id, place, attempts, version_id, priority, deployment_id, max_concurrent, attributes, pools, no)) s) x) y;
   v_lanes := lockkeeper_data.find_lanes(p_counts, v_shapes);
   return array(select v_lanes[u.shape] from unnest(v_shape_of) with ordinality u(shape, no) order by u.no);
 end $$;
 
+-- The subjects given by run and place (0: the run), each with the lane where it belongs. Mostly many are of one kind, a job with the same tags,
+-- and then the attributes are made for one of them.
+create function lockkeeper_data.lanes_of(p_counts lockkeeper_data.subject_kind, p_run_ids bigint[], p_places int[]) returns lockkeeper_data.waiting[]
+language plpgsql as $$
+declare
+  v_by_run boolean := lockkeeper_data.limits_by_run(p_counts);
+  v_subjects lockkeeper_data.waiting[];
+  v_kind_of int[];
+  v_first_runs bigint[]; v_first_places int[];
+  v_lanes bigint[];
+begin
+  select array_agg(row(0, x.run_id, x.attempts, x.place)::lockkeeper_data.waiting order by x.no), array_agg(x.kind order by x.no),
+         array_agg(x.run_id order by x.kind) filter (where x.first), array_agg(x.place order by x.kind) filter (where x.first)
+  into v_subjects, v_kind_of, v_first_runs, v_first_places
+  from (select y.*, row_number() over (partition by y.kind order by y.run_id, y.attempts, y.place) = 1 as first
+        from (select u.no, u.run_id, u.place, coalesce(s.attempts, 0) as attempts,
+                     dense_rank() over (order by r.version_id, u.place, r.priority, r.deployment_id, r.max_concurrent, case p_counts when 'run' then r.tags end,
+                       case when v_by_run or r.max_concurrent is not null or (p_counts = 'run' and r.retry_of is not null) then r.id end)::int as kind
+              from unnest(p_run_ids, p_places) with ordinality u(run_id, place, no)
+              join lockkeeper_data.runs r on r.id = u.run_id
+              left join lockkeeper_data.steps s on s.run_id = u.run_id and s.place = u.place) y) x;
+  if v_subjects is null then return '{}'; end if;
+  v_lanes := lockkeeper_data.lanes_of_subjects(p_counts,
+    array(select s::lockkeeper_data.subject from lockkeeper_data.subjects_of(p_counts, v_first_runs, v_first_places) s), v_by_run);
+  return array(select row(v_lanes[u.kind], u.run_id, u.attempts, u.place)::lockkeeper_data.waiting
+               from unnest(v_subjects, v_kind_of) with ordinality u(lane_id, run_id, attempts, place, kind, no) order by u.no);
+end $$;
+
 -- Puts subjects into lanes, or moves them there. A lane that gets a subject before the place where it is known to begin
 -- is opened, so that its turn comes in order.
-create function lockkeeper_data.join_lanes(p_run_ids bigint[], p_attempts int[], p_places int[], p_lanes bigint[]) returns void
+create function lockkeeper_data.join_lanes(p_subjects lockkeeper_data.waiting[]) returns void
 language plpgsql as $$
 begin
   insert into lockkeeper_data.waiting (lane_id, run_id, attempts, place)
-  select * from unnest(p_lanes, p_run_ids, p_attempts, p_places)
+  select * from unnest(p_subjects)
   on conflict (run_id, place) do update set lane_id = excluded.lane_id, attempts = excluded.attempts;
 
   insert into lockkeeper_data.open_lanes (lane_id, counts, version_id, priority, run_id, attempts, place)
   select j.lane_id, l.counts, l.version_id, l.priority, j.run_id, j.attempts, j.place
-  from (select distinct on (lane_id) * from unnest(p_lanes, p_run_ids, p_attempts, p_places) u(lane_id, run_id, attempts, place)
-        order by lane_id, run_id, attempts, place) j
+  from (select distinct on (lane_id) * from unnest(p_subjects) u order by lane_id, run_id, attempts, place) j
   join lockkeeper_data.lanes l on l.id = j.lane_id
   where not exists (select from lockkeeper_data.open_lanes o
                     where o.lane_id = j.lane_id and (o.run_id, o.attempts, o.place) <= (j.run_id, j.attempts, j.place))

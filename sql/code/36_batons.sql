@@ -31,7 +31,7 @@ begin
 end $$;
 
 -- Keys with room at which lanes of these job versions sleep, while the open lanes that carry their batons are of versions that the caller
--- does not serve: nobody may have room for those, and the caller must not idle beside them. As far as 64 key locks go.
+-- does not serve: nobody may have room for those, and the caller must not idle beside them. As far as the key locks go.
 create function lockkeeper_data.batons_of_others(p_versions int[]) returns bigint[]
 language plpgsql volatile as $$
 begin
@@ -42,7 +42,7 @@ begin
     join lockkeeper_data.lanes l on l.id = o.lane_id cross join lateral unnest(l.keys) k)) r
   where exists (select from unnest(p_versions) v(id) cross join lateral (
       select from lockkeeper_data.watches w where w.root = 0 and w.key_id = r.key_id and w.version_id = v.id and (r.room is null or w.amount <= r.room) limit 1) w)
-  limit 64);
+  limit lockkeeper_data.most_locks());
 end $$;
 
 -- Takes over those batons: opens the first watcher of each of these job versions. The caller holds the locks of the keys.

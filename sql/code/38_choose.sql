@@ -46,28 +46,25 @@ language sql immutable
 return case when b.priority is null or a.priority > b.priority
               or (a.priority = b.priority and (a.run_id, a.attempts, a.place) <= (b.run_id, b.attempts, b.place)) then a else b end;
 
--- Owns those of the lanes that a chooser needs, in their order, as far as 64 key locks go; cut are those beyond. Busy ones are passed over;
+-- Owns those of the lanes that a chooser needs, in their order, as far as the key locks go; cut are those beyond. Busy ones are passed over;
 -- if all are busy, it waits for the first, holding nothing that anybody needs.
 create function lockkeeper_data.own_lanes(p_lanes bigint[], out owned bigint[], out cut bigint[])
 language plpgsql as $$
-declare
-  v_owned bigint[];
-  v_numbers int[] := '{}';
-  v_wider int[];
-  l record;
+declare v_owned bigint[];
 begin
-  owned := '{}';
   v_owned := array(select id from lockkeeper_data.lanes where id = any (p_lanes) order by id for no key update skip locked);
   if v_owned = '{}' and p_lanes <> '{}' then
     v_owned := array(select id from lockkeeper_data.lanes where id = p_lanes[1] for no key update);
   end if;
-  for l in select x.id, x.locks from unnest(p_lanes) with ordinality o(id, no) join lockkeeper_data.lanes x on x.id = o.id
-           where o.id = any (v_owned) order by o.no loop
-    v_wider := array(select distinct n from unnest(v_numbers || l.locks) n);
-    exit when cardinality(v_wider) > 64 and owned <> '{}';
-    v_numbers := v_wider;
-    owned := owned || l.id;
-  end loop;
+  owned := array(
+    select f.id from (
+      select n.id, n.no, sum(n.new) over (order by n.no) as locks, min(n.no) over () as first
+      from (select m.id, m.no, count(*) filter (where m.nth = 1) as new
+            from (select o.id, o.no, row_number() over (partition by k order by o.no) as nth
+                  from unnest(p_lanes) with ordinality o(id, no) join lockkeeper_data.lanes x on x.id = o.id cross join lateral unnest(x.locks) k
+                  where o.id = any (v_owned)) m
+            group by m.id, m.no) n) f
+    where f.locks <= lockkeeper_data.most_locks() or f.no = f.first order by f.no);
   cut := array(select u from unnest(v_owned) u where u <> all (owned));
 end $$;
 

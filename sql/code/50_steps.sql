@@ -54,7 +54,7 @@ begin
   where s.state = 'pending');
 end $$;
 
--- As many of the runs as 64 key locks allow; one is always let through.
+-- As many of the runs as the key locks allow; one is always let through.
 create function lockkeeper_data.runs_within_locks(p_run_ids bigint[], p_keys bigint[]) returns bigint[]
 language plpgsql as $$
 declare
@@ -63,14 +63,14 @@ declare
   v_wider int[];
   v_runs bigint[] := '{}';
 begin
-  if (select count(distinct k & 2047) from unnest(p_keys) k) <= 64 then
+  if (select count(distinct k & 2047) from unnest(p_keys) k) <= lockkeeper_data.most_locks() then
     return array(select distinct u from unnest(p_run_ids) u);
   end if;
   for r in select u.run_id, array_agg(distinct (u.key_id & 2047)::int) filter (where u.key_id is not null) as numbers
            from unnest(p_run_ids, p_keys) u(run_id, key_id) group by u.run_id order by u.run_id loop
     if not coalesce(r.numbers <@ v_numbers, true) then
       v_wider := array(select distinct n from unnest(v_numbers || r.numbers) n);
-      continue when cardinality(v_wider) > 64 and v_runs <> '{}';
+      continue when cardinality(v_wider) > lockkeeper_data.most_locks() and v_runs <> '{}';
       v_numbers := v_wider;
     end if;
     v_runs := v_runs || r.run_id;
@@ -86,18 +86,14 @@ declare
   v_now timestamptz := lockkeeper.now();
   v_of_endings lockkeeper_data.step_change[] := lockkeeper_data.changes_of_endings(p_endings, p_canceled);
   v_changes lockkeeper_data.step_change[] := p_changes || v_of_endings;
-  v_ready lockkeeper_data.subject[];
-  v_lanes bigint[];
+  v_ready lockkeeper_data.waiting[];
   v_ending bigint[];
   v_lock_runs bigint[]; v_lock_keys bigint[];
   v_done bigint[];
   v_keys bigint[]; v_used bigint[]; v_asked bigint[];
 begin
   v_changes := v_changes || lockkeeper_data.changes_that_follow(v_changes);
-  v_ready := array(select s::lockkeeper_data.subject from lockkeeper_data.step_subjects(
-    array(select c.run_id from unnest(v_changes) c where c.state = 'ready' and c.backoff_ms = 0),
-    array(select c.place from unnest(v_changes) c where c.state = 'ready' and c.backoff_ms = 0)) s);
-  v_lanes := lockkeeper_data.lanes_of('step', v_ready);
+  v_ready := lockkeeper_data.lanes_of('step', array_agg(c.run_id), array_agg(c.place)) from unnest(v_changes) c where c.state = 'ready' and c.backoff_ms = 0;
   v_ending := array(
     select r.id from (select c.run_id, count(*) filter (where c.state not in ('pending', 'ready')) as ended from unnest(v_changes) c group by c.run_id) n
     join lockkeeper_data.runs r on r.id = n.run_id where r.steps_left = n.ended);
@@ -106,21 +102,18 @@ begin
     select c.run_id, s.key_id from unnest(v_changes) c
       left join lockkeeper_data.slots s on s.run_id = c.run_id and s.place = c.place and c.was = 'running'
     union select e.run_id, s.key_id from unnest(v_ending) e(run_id) join lockkeeper_data.slots s on s.run_id = e.run_id and s.place = 0
-    union select s.run_id, k from unnest(v_ready, v_lanes) s(run_id, place, attempts, version_id, priority, deployment_id, max_concurrent, attributes, pools, lane_id)
-      join lockkeeper_data.lanes l on l.id = s.lane_id cross join lateral unnest(l.ask_keys) k
+    union select s.run_id, k from unnest(v_ready) s join lockkeeper_data.lanes l on l.id = s.lane_id cross join lateral unnest(l.ask_keys) k
     union select c.run_id, k from unnest(v_changes) c join lockkeeper_data.waiting w on w.run_id = c.run_id and w.place = c.place
       join lockkeeper_data.lanes l on l.id = w.lane_id cross join lateral unnest(l.ask_keys) k
       where c.was = 'ready' and c.state <> 'ready') n;
   v_done := lockkeeper_data.runs_within_locks(v_lock_runs, v_lock_keys);
   if cardinality(v_done) < (select count(distinct u) from unnest(v_lock_runs) u) then
+    p_endings := array(select e::lockkeeper_data.ending from unnest(p_endings) e where e.run_id = any (v_done));
+    v_of_endings := array(select c::lockkeeper_data.step_change from unnest(v_of_endings) c where c.run_id = any (v_done));
     v_changes := array(select c::lockkeeper_data.step_change from unnest(v_changes) c where c.run_id = any (v_done));
     v_ending := array(select u from unnest(v_ending) u where u = any (v_done));
     v_lock_keys := array(select u.key_id from unnest(v_lock_runs, v_lock_keys) u(run_id, key_id) where u.run_id = any (v_done));
-    select array_agg(row(s.run_id, s.place, s.attempts, s.version_id, s.priority, s.deployment_id, s.max_concurrent, s.attributes, s.pools)::lockkeeper_data.subject),
-           array_agg(s.lane_id)
-    into v_ready, v_lanes
-    from unnest(v_ready, v_lanes) s(run_id, place, attempts, version_id, priority, deployment_id, max_concurrent, attributes, pools, lane_id)
-    where s.run_id = any (v_done);
+    v_ready := array(select s::lockkeeper_data.waiting from unnest(v_ready) s where s.run_id = any (v_done));
   end if;
   perform lockkeeper_data.lock_keys(array(select (k & 2047)::int from unnest(v_lock_keys) k where k is not null));
 
@@ -131,8 +124,7 @@ begin
   from unnest(p_endings, v_of_endings) e(ordinal, run_id, place, attempt, outcome, output, error,
                                          c_run_id, c_place, c_attempt, was, state, met, losses, returns, backoff_ms)
   join lockkeeper_data.attempts a on a.run_id = e.run_id and a.place = e.place
-  left join lockkeeper_data.leases l on l.id = a.lease_id
-  where e.run_id = any (v_done);
+  left join lockkeeper_data.leases l on l.id = a.lease_id;
 
   update lockkeeper_data.steps s set state = c.state, needs = s.needs - c.met, losses = s.losses + c.losses, returns = s.returns + c.returns
   from unnest(v_changes) c where s.run_id = c.run_id and s.place = c.place;
@@ -162,11 +154,11 @@ begin
       array(select c.run_id from unnest(v_changes) c where c.was = 'ready' and c.state <> 'ready') || v_ending,
       array(select c.place from unnest(v_changes) c where c.was = 'ready' and c.state <> 'ready') || array_fill(0, array[cardinality(v_ending)])) w
     union all
-    select a.key_id, 0, -a.amount from unnest(v_lanes) u(lane_id) join lockkeeper_data.lanes l on l.id = u.lane_id
+    select a.key_id, 0, -a.amount from unnest(v_ready) u join lockkeeper_data.lanes l on l.id = u.lane_id
     cross join lateral unnest(l.ask_keys, l.ask_amounts) a(key_id, amount)) d;
   perform lockkeeper_data.count_slots(v_keys, v_used, v_asked);
-  if cardinality(v_ready) > 0 then
-    perform lockkeeper_data.join_lanes(array_agg(s.run_id), array_agg(s.attempts), array_agg(s.place), v_lanes) from unnest(v_ready) s;
+  if v_ready <> '{}' then
+    perform lockkeeper_data.join_lanes(v_ready);
   end if;
   perform lockkeeper_data.pass_batons(v_keys);
   -- Keys of one run end with it: nothing can ask for them again.

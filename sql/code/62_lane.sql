@@ -1,30 +1,17 @@
 -- Lane: new runs, and what waits under limits that have changed, get keys and lane. Each function here is one autocommit call with one lock phase.
 
-create function lockkeeper_data.subjects_of(p_counts lockkeeper_data.subject_kind, p_run_ids bigint[], p_places int[]) returns setof lockkeeper_data.subject
-language plpgsql stable as $$
-begin
-  if p_counts = 'run' then
-    return query select * from lockkeeper_data.run_subjects(p_run_ids);
-  else
-    return query select * from lockkeeper_data.step_subjects(p_run_ids, p_places);
-  end if;
-end $$;
-
 -- Gives runs that were just submitted their keys and lane. They hold and ask for nothing, so no key is locked.
 create function lockkeeper_data.lane_arrivals(p_n int) returns int
 language plpgsql as $$
 declare
   v_runs bigint[];
-  v_subjects lockkeeper_data.subject[];
 begin
   -- Locked first, looked at in a new statement: their priority may just have been changed.
   v_runs := array(select w.run_id from lockkeeper_data.waiting w where w.lane_id = 0 order by w.run_id, w.attempts, w.place limit p_n for update skip locked);
-  v_subjects := array(select s::lockkeeper_data.subject from lockkeeper_data.run_subjects(v_runs) s);
-  if v_subjects <> '{}' then
-    perform lockkeeper_data.join_lanes(array_agg(s.run_id order by s.no), array_agg(0), array_agg(0), lockkeeper_data.lanes_of('run', v_subjects))
-    from unnest(v_subjects) with ordinality s(run_id, place, attempts, version_id, priority, deployment_id, max_concurrent, attributes, pools, no);
+  if v_runs <> '{}' then
+    perform lockkeeper_data.join_lanes(lockkeeper_data.lanes_of('run', v_runs, array_fill(0, array[cardinality(v_runs)])));
   end if;
-  return cardinality(v_subjects);
+  return cardinality(v_runs);
 end $$;
 
 -- The lanes of an old stamp, of the highest priority among them, those whose first subjects come first. Empty ones are the very first.
@@ -47,8 +34,8 @@ language plpgsql as $$
 declare
   v_stamp bigint := lockkeeper_data.current_stamp();
   v_old bigint[];
-  v_subjects lockkeeper_data.subject[];
-  v_lanes bigint[];
+  v_subjects lockkeeper_data.waiting[];
+  v_lane bigint;
   v_numbers int[];
   v_wider int[];
   v_count int;
@@ -69,31 +56,27 @@ begin
                 from lockkeeper_data.waiting z where z.lane_id = o.lane_id order by z.run_id, z.attempts, z.place limit v_depth) y) h
         where h.known is null or h.run_id <= h.known
         order by h.run_id, h.place limit p_n) x;
-  v_subjects := array(
-    select s::lockkeeper_data.subject
-    from (select array_agg(w.run_id) as run_ids, array_agg(w.place) as places
-          from (select y.run_id, y.place from unnest(v_runs, v_places) u(run_id, place)
-                join lockkeeper_data.waiting y on y.run_id = u.run_id and y.place = u.place and y.lane_id = any (v_old)
-                -- Who holds one is about to take it out of its lane.
-                order by y.run_id, y.place for update of y skip locked) w) w
-    cross join lateral lockkeeper_data.subjects_of(p_counts, w.run_ids, w.places) s);
-  v_lanes := lockkeeper_data.lanes_of(p_counts, v_subjects);
+  select array_agg(w.run_id), array_agg(w.place) into v_runs, v_places
+  from (select y.run_id, y.place from unnest(v_runs, v_places) u(run_id, place)
+        join lockkeeper_data.waiting y on y.run_id = u.run_id and y.place = u.place and y.lane_id = any (v_old)
+        -- Who holds one is about to take it out of its lane.
+        order by y.run_id, y.place for update of y skip locked) w;
+  v_subjects := lockkeeper_data.lanes_of(p_counts, v_runs, v_places);
 
   v_numbers := array(select distinct n from lockkeeper_data.lanes l cross join lateral unnest(l.locks) n where l.id = any (v_old));
   -- A queued run holds and asks for nothing: its new keys need no lock, as when it arrives.
-  v_count := case p_counts when 'run' then cardinality(v_lanes) else 0 end;
-  while v_count < cardinality(v_lanes) loop
-    if v_lanes[v_count + 1] <> all (v_fit) then
-      v_wider := array(select distinct n from unnest(v_numbers || (select l.locks from lockkeeper_data.lanes l where l.id = v_lanes[v_count + 1])) n);
-      -- Old and new keys of one subject may be 64 each.
-      exit when cardinality(v_wider) > 128;
+  v_count := case p_counts when 'run' then cardinality(v_subjects) else 0 end;
+  while v_count < cardinality(v_subjects) loop
+    v_lane := (v_subjects[v_count + 1]).lane_id;
+    if v_lane <> all (v_fit) then
+      v_wider := array(select distinct n from unnest(v_numbers || (select l.locks from lockkeeper_data.lanes l where l.id = v_lane)) n);
+      exit when cardinality(v_wider) > lockkeeper_data.most_locks() and v_fit <> '{}';
       v_numbers := v_wider;
-      v_fit := v_fit || v_lanes[v_count + 1];
+      v_fit := v_fit || v_lane;
     end if;
     v_count := v_count + 1;
   end loop;
   v_subjects := v_subjects[1:v_count];
-  v_lanes := v_lanes[1:v_count];
   perform lockkeeper_data.lock_keys(v_numbers);
 
   perform lockkeeper_data.count_slots(array_agg(d.key_id), array_agg(0::bigint), array_agg(d.asked)) from (
@@ -101,13 +84,13 @@ begin
     from unnest(v_subjects) s join lockkeeper_data.waiting w on w.run_id = s.run_id and w.place = s.place
     join lockkeeper_data.lanes l on l.id = w.lane_id cross join lateral unnest(l.ask_keys, l.ask_amounts) a(key_id, amount) where s.place > 0
     union all
-    select a.key_id, -a.amount from unnest(v_lanes) u(id)
-    join lockkeeper_data.lanes l on l.id = u.id and l.counts = 'step' cross join lateral unnest(l.ask_keys, l.ask_amounts) a(key_id, amount)) d;
+    select a.key_id, -a.amount from unnest(v_subjects) u
+    join lockkeeper_data.lanes l on l.id = u.lane_id and l.counts = 'step' cross join lateral unnest(l.ask_keys, l.ask_amounts) a(key_id, amount)) d;
   if v_count > 0 then
-    perform lockkeeper_data.join_lanes(array_agg(s.run_id), array_agg(s.attempts), array_agg(s.place), v_lanes) from unnest(v_subjects) s;
+    perform lockkeeper_data.join_lanes(v_subjects);
   end if;
   delete from lockkeeper_data.watches w where w.lane_id = any (v_old);
-  v_keys := array(select distinct k from lockkeeper_data.lanes l cross join lateral unnest(l.keys || l.look_keys || l.ask_keys) k where l.id = any (v_old || case p_counts when 'step' then v_lanes end));
+  v_keys := array(select distinct k from lockkeeper_data.lanes l cross join lateral unnest(l.keys || l.look_keys || l.ask_keys) k where l.id = any (v_old || v_fit));
   perform lockkeeper_data.bury_lanes(v_old);
   perform lockkeeper_data.pass_batons(v_keys);
   -- Those that somebody holds are left, and are no reason to call again at once.

@@ -33,8 +33,7 @@ declare
   d lockkeeper_data.decision;
   v_plan bigint[];
   v_numbers bigint[];
-  v_roots lockkeeper_data.subject[];
-  v_root_lanes bigint[];
+  v_roots lockkeeper_data.waiting[];
   v_now timestamptz := lockkeeper.now();
 begin
   run_ids := '{}';
@@ -60,13 +59,8 @@ begin
   end if;
   v_plan := d.run_ids;
   perform lockkeeper_data.lock_runs(v_plan);
-  v_roots := array(
-    select s::lockkeeper_data.subject
-    from (select array_agg(r.id) as run_ids, array_agg(js.place) as places
-          from unnest(v_plan) u(id) join lockkeeper_data.runs r on r.id = u.id
-          join lockkeeper_data.steps js on js.run_id = r.id and js.state = 'pending' and js.needs = 0) x
-    cross join lateral lockkeeper_data.step_subjects(x.run_ids, x.places) s);
-  v_root_lanes := lockkeeper_data.lanes_of('step', v_roots);
+  v_roots := lockkeeper_data.lanes_of('step', array_agg(s.run_id), array_agg(s.place))
+    from unnest(v_plan) u(id) join lockkeeper_data.steps s on s.run_id = u.id and s.state = 'pending' and s.needs = 0;
   perform lockkeeper_data.lock_lane_keys(v_lanes);
 
   -- Looked at before the locks: only who admits takes from these lanes, but a run may have been canceled or moved, and room taken by steps.
@@ -93,11 +87,11 @@ begin
   insert into lockkeeper_data.deadlines (run_id, deadline, at)
   select r.id, 'timeout', v_now + r.timeout_ms * interval '1 millisecond'
   from unnest(run_ids) u(id) join lockkeeper_data.runs r on r.id = u.id where r.timeout_ms is not null;
-  update lockkeeper_data.steps s set state = 'ready' from unnest(v_roots) t
-  where s.run_id = t.run_id and s.place = t.place and s.run_id = any (run_ids);
-  perform lockkeeper_data.join_lanes(array_agg(t.run_id), array_agg(0), array_agg(t.place), array_agg(t.lane_id))
-  from unnest(v_roots, v_root_lanes) t(run_id, place, attempts, version_id, priority, deployment_id, max_concurrent, attributes, pools, lane_id)
-  where t.run_id = any (run_ids);
+  if run_ids <> v_plan then
+    v_roots := array(select t::lockkeeper_data.waiting from unnest(v_roots) t where t.run_id = any (run_ids));
+  end if;
+  update lockkeeper_data.steps s set state = 'ready' from unnest(v_roots) t where s.run_id = t.run_id and s.place = t.place;
+  perform lockkeeper_data.join_lanes(v_roots);
   insert into lockkeeper_data.ticket_changes (run_id, change) select u, 'close' from unnest(run_ids) u on conflict do nothing;
 end $$;
 comment on function lockkeeper.admit(int) is

@@ -11,8 +11,8 @@ export const ofLanes: readonly Mutant[] = [
   {
     name: 'no-lock-of-keys',
     file: 'sql/code/10_time.sql',
-    text: 'perform pg_advisory_xact_lock(5505019530000000000 + v_number);',
-    fault: 'perform v_number;',
+    text: 'perform pg_advisory_xact_lock(5505019530000000000 + x.n) from',
+    fault: 'perform x.n from',
     harm: 'Two claims at once both take the last slot.',
     likely: ['test/races/claim-claim.test.ts'],
   },
@@ -153,11 +153,11 @@ export const ofLanes: readonly Mutant[] = [
     likely: ['test/lanes.test.ts'],
   },
   {
-    name: 'more-than-64-locks',
+    name: 'claims-not-cut',
     file: choose,
-    text: "exit when cardinality(v_wider) > 64 and owned <> '{}';",
-    fault: "exit when cardinality(v_wider) > 6400 and owned <> '{}';",
-    harm: "One claim fills the lock table that the user's whole database shares.",
+    text: 'where f.locks <= lockkeeper_data.most_locks() or f.no = f.first',
+    fault: 'where true',
+    harm: 'One claim locks the keys of everybody, who then wait for it.',
     likely: ['test/lanes.test.ts'],
   },
   {
@@ -165,7 +165,7 @@ export const ofLanes: readonly Mutant[] = [
     file: choose,
     text: 'return lockkeeper_data.first_subject(p_cut);',
     fault: 'return null;',
-    harm: 'Where 64 locks do not suffice, later runs take the room of earlier ones.',
+    harm: 'Where the locks do not suffice, later runs take the room of earlier ones.',
     likely: ['test/races/order.test.ts'],
   },
   {
@@ -179,8 +179,8 @@ export const ofLanes: readonly Mutant[] = [
   {
     name: 'asked-not-moved',
     file: 'sql/code/62_lane.sql',
-    text: 'select a.key_id, -a.amount from unnest(v_lanes) u(id)',
-    fault: 'select a.key_id, 0 from unnest(v_lanes) u(id)',
+    text: 'select a.key_id, -a.amount from unnest(v_subjects) u',
+    fault: 'select a.key_id, 0 from unnest(v_subjects) u',
     harm: 'After a change of limits admission does not see what ready steps ask.',
     likely: ['test/lanes-again.test.ts'],
   },

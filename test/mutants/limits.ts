@@ -42,8 +42,8 @@ export const ofLimits: readonly Mutant[] = [
   {
     name: 'runs-share-a-key',
     file: 'sql/code/35_lanes.sql',
-    text: 'case when v_by_run or s.max_concurrent is not null then s.run_id end',
-    fault: 'case when s.max_concurrent is not null then s.run_id end',
+    text: 'case when v_by_run or r.max_concurrent is not null or',
+    fault: 'case when r.max_concurrent is not null or',
     harm: 'A limit inside each run counts several runs together.',
     likely: ['test/stories/executor.test.ts'],
   },

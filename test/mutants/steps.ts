@@ -83,9 +83,9 @@ export const ofSteps: readonly Mutant[] = [
   {
     name: 'too-many-locks-at-an-end',
     file: steps,
-    text: "continue when cardinality(v_wider) > 64 and v_runs <> '{}';",
+    text: "continue when cardinality(v_wider) > lockkeeper_data.most_locks() and v_runs <> '{}';",
     fault: "continue when cardinality(v_wider) > 6400 and v_runs <> '{}';",
-    harm: "The end of many steps fills the lock table that the user's whole database shares.",
+    harm: 'The end of many steps locks the keys of everybody, who then wait for it.',
     likely: ['test/races/too-many-keys.test.ts'],
   },
   {

@@ -5,6 +5,7 @@ import { cancelRuns, retryRuns } from '../../src/runs.ts';
 import { claimAll, openStage } from '../support/stage.ts';
 
 const stage = await openStage();
+await stage.cutAt(64);
 const pools = (letter: string) =>
   Object.fromEntries(Array.from({ length: 40 }, (_, index) => [`${letter}${index}`, 1]));
 const one = await stage.register('one', { wide: { pool: pools('a') }, last: { after: ['wide'] } });

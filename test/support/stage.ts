@@ -41,6 +41,13 @@ export class Stage {
     return (await this.execute(text, values)).rows;
   }
 
+  /** Batches are cut at so many key locks in this database, so that few subjects are enough to see it. */
+  async cutAt(locks: number): Promise<void> {
+    await this.rows(
+      `create or replace function lockkeeper_data.most_locks() returns int language sql immutable return ${locks}`,
+    );
+  }
+
   /** A registered job whose steps are data, as in a scenario file. */
   async register(name: string, steps: Record<string, unknown>): Promise<AnyJob> {
     const job = jobFromDefinition(name, { steps }, () => null);
