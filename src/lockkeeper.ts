@@ -21,7 +21,7 @@ import {
 } from './runs.ts';
 import { parseSubmission, type Submission, type SubmitOptions, submissionOf } from './schema.ts';
 import { type Reason, why } from './slots.ts';
-import { loop, Wakes } from './wake.ts';
+import { loop, Wakes, type Woken } from './wake.ts';
 import { Worker, type WorkerOptions } from './worker/worker.ts';
 
 export type LockkeeperOptions = {
@@ -238,12 +238,13 @@ export class Lockkeeper {
   /** Starts a worker: registers the jobs, and claims their steps from now on. */
   async startWorker(options: WorkerOptions = {}): Promise<Working> {
     const { database, log } = this.#parts;
-    const worker = new Worker({
+    const worker: Worker = new Worker({
       ...options,
       database,
       log,
       jobs: this.#jobs,
-      onProgress: () => this.#progress(),
+      // It claims by itself after each finish.
+      onProgress: () => this.#progress(worker),
     });
     await worker.open();
     worker.start();
@@ -264,8 +265,8 @@ export class Lockkeeper {
     return this.#started(coordinator);
   }
 
-  #started(part: { wake(): void; stop(): Promise<void> }): Working {
-    const off = this.#wakes.on(() => part.wake());
+  #started(part: Woken & { stop(): Promise<void> }): Working {
+    const off = this.#wakes.on(part);
     const working = {
       stop: async () => {
         this.#working.delete(working);
@@ -278,8 +279,8 @@ export class Lockkeeper {
   }
 
   /** Ticks our own loops at once, and hints to all others. */
-  #progress(): void {
-    this.#wakes.wakeHere();
+  #progress(except?: Woken): void {
+    this.#wakes.wakeHere(except);
     this.#wakes.send();
   }
 

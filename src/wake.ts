@@ -1,5 +1,6 @@
 /** The only file that waits: timers, the monotonic clock, the loop under every tick, and wakes between processes. */
 
+import { randomUUID } from 'node:crypto';
 import { type Database, listen } from './database.ts';
 import { delay } from './wake-delay.ts';
 
@@ -81,10 +82,17 @@ export function loop(options: LoopOptions): Loop {
 
 type WakesDatabase = Pick<Database, 'execute' | 'connectionString' | 'schema'>;
 
-/** Hints between processes of one schema, on the channel of its name, through Postgres: sent after a commit, without payload, and never a promise. */
+/** What a hint wakes: a loop, or what has one. */
+export type Woken = { wake(): void };
+
+/**
+ * Hints between processes of one schema, on the channel of its name, through Postgres: sent after a commit, and never a
+ * promise. They say nothing but who sent them: a process has woken its own loops already, and does not listen to itself.
+ */
 export class Wakes {
   readonly #database: WakesDatabase;
-  readonly #listeners = new Set<() => void>();
+  readonly #id = randomUUID();
+  readonly #listeners = new Set<Woken>();
   readonly #onError: (error: Error) => void;
   #listening: { close(): Promise<void> } | undefined;
   #sending: Promise<void> | undefined;
@@ -95,12 +103,14 @@ export class Wakes {
     this.#onError = onError;
   }
 
-  /** Calls `listener` at each hint, from this process or another. Returns what ends that. */
-  on(listener: () => void): () => void {
+  /** Wakes `listener` at each hint, from this process or another. Returns what ends that. */
+  on(listener: Woken): () => void {
     this.#listening ??= listen({
       connectionString: this.#database.connectionString,
       channel: this.#database.schema,
-      onNotify: () => this.wakeHere(),
+      onNotify: (sender) => {
+        if (sender !== this.#id) this.wakeHere();
+      },
       wait: (attempt) => delay(errorWaitMs(attempt)),
       onError: this.#onError,
     });
@@ -108,9 +118,9 @@ export class Wakes {
     return () => this.#listeners.delete(listener);
   }
 
-  /** Calls the listeners of this process, now and without Postgres. */
-  wakeHere(): void {
-    for (const each of this.#listeners) each();
+  /** Wakes the listeners of this process, now and without Postgres, but for the one that has just looked. */
+  wakeHere(except?: Woken): void {
+    for (const each of this.#listeners) if (each !== except) each.wake();
   }
 
   /** Tells everybody that something may have changed. Returns at once; a hint that cannot be sent is reported and lost. */
@@ -126,7 +136,7 @@ export class Wakes {
     do {
       this.#again = false;
       const { execute, schema } = this.#database;
-      await execute('select pg_notify($1, $2)', [schema, '']).catch(this.#onError);
+      await execute('select pg_notify($1, $2)', [schema, this.#id]).catch(this.#onError);
       await delay(hintEveryMs);
     } while (this.#again);
     this.#sending = undefined;

@@ -58,7 +58,7 @@ test('where the connection that listens is ended, it is opened again and hears',
   const errors: string[] = [];
   const wakes = new Wakes(database, (error) => errors.push(error.message));
   let heard = Promise.withResolvers<void>();
-  wakes.on(() => heard.resolve());
+  wakes.on({ wake: () => heard.resolve() });
   await heard.promise; // It listens.
   heard = Promise.withResolvers();
   const { rows } = await database.execute(
@@ -70,7 +70,8 @@ test('where the connection that listens is ended, it is opened again and hears',
   await heard.promise; // It listens again: what was missed meanwhile is one hint.
   expect(errors).not.toEqual([]);
   heard = Promise.withResolvers();
-  wakes.send();
+  const other = new Wakes(database, (error) => errors.push(error.message));
+  other.send();
   await heard.promise;
-  await wakes.close();
+  await Promise.all([other.close(), wakes.close()]);
 });

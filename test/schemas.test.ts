@@ -209,26 +209,33 @@ describe('statements reach the schema', () => {
   });
 });
 
-test('a hint wakes those of its schema alone', async () => {
+test('a hint wakes the others of its schema alone, and not who sent it', async () => {
   const errors: Error[] = [];
   const heard: string[] = [];
   const open = (lockkeeper: Lockkeeper, name: string) => {
     const wakes = new Wakes(lockkeeper.database, (error) => errors.push(error));
     const first = Promise.withResolvers<void>();
-    wakes.on(() => {
-      heard.push(name);
-      first.resolve();
+    wakes.on({
+      wake: () => {
+        heard.push(name);
+        first.resolve();
+      },
     });
     return { wakes, listens: first.promise };
   };
-  const [one, two] = [open(usual, 'usual'), open(other, 'other')];
-  await Promise.all([one.listens, two.listens]);
+  const pods = [
+    open(usual, 'usual'),
+    open(usual, 'usual too'),
+    open(other, 'other'),
+    open(other, 'other too'),
+  ];
+  await Promise.all(pods.map(({ listens }) => listens));
   heard.length = 0;
-  two.wakes.send();
-  await expect.poll(() => heard).toEqual(['other']);
-  one.wakes.send();
-  await expect.poll(() => heard).toEqual(['other', 'usual']);
-  await Promise.all([one.wakes.close(), two.wakes.close()]);
+  pods[2]?.wakes.send();
+  await expect.poll(() => heard).toEqual(['other too']);
+  pods[1]?.wakes.send();
+  await expect.poll(() => heard).toEqual(['other too', 'usual']);
+  await Promise.all(pods.map(({ wakes }) => wakes.close()));
   expect(errors).toEqual([]);
 });
 
