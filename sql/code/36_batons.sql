@@ -41,7 +41,8 @@ begin
     select distinct k from (select distinct o.lane_id from lockkeeper_data.open_lanes o where o.counts = 'step' and o.version_id <> all (p_versions) limit 200) o
     join lockkeeper_data.lanes l on l.id = o.lane_id cross join lateral unnest(l.keys) k)) r
   where exists (select from unnest(p_versions) v(id) cross join lateral (
-      select from lockkeeper_data.watches w where w.root = 0 and w.key_id = r.key_id and w.version_id = v.id and (r.room is null or w.amount <= r.room) limit 1) w)
+      select from lockkeeper_data.watches w where w.root = 0 and w.key_id = r.key_id and w.version_id = v.id and (r.room is null or w.amount <= r.room)
+      order by w.priority desc, w.run_id, w.attempts, w.place limit 1) w)
   limit lockkeeper_data.most_locks());
 end $$;
 

@@ -52,9 +52,12 @@ begin
   d.seen_used := v_used; d.seen_asked := v_asked; d.seen_capacity := v_capacity;
   v_taken := array_fill(0::bigint, array[cardinality(v_keys)]);
   v_asks := v_taken;
+  -- In the order of the index: where all sleep at one key, Postgres believes that any index finds one at once, and reads all for each key that has none.
   v_watched := array(select u.i::int from unnest(v_keys) with ordinality u(key_id, i)
-                     where exists (select from lockkeeper_data.watches x where x.root = 0 and x.key_id = u.key_id and x.counts = v_counts)
-                        or exists (select from lockkeeper_data.watches x where x.root > 0 and x.key_id = u.key_id and x.counts = v_counts));
+                     where exists (select from (select from lockkeeper_data.watches x where x.root = 0 and x.key_id = u.key_id and x.counts = v_counts
+                                                order by x.priority desc, x.run_id, x.attempts, x.place limit 1) w)
+                        or exists (select from (select from lockkeeper_data.watches x where x.root > 0 and x.key_id = u.key_id and x.counts = v_counts
+                                                order by x.priority desc, x.run_id, x.attempts, x.place limit 1) w));
 
   for c in
     select l.no, l.id as lane_id, l.priority, w.run_id, w.attempts, w.place, w.nth,
