@@ -5,7 +5,7 @@ import type { Logger } from '../jobs.ts';
 import { lockNumber } from '../naming.ts';
 import type { Queue, QueueSettings } from '../queue/boss.ts';
 import { createKeeper, type Keeper } from '../queue/keeper.ts';
-import { type Loop, loop, wallClockMs } from '../wake.ts';
+import { type Loop, loop, monotonicMs, wallClockMs } from '../wake.ts';
 import { Auditor, type Mended } from './auditor.ts';
 import { coordinate, keepTickets, pass, type Ticked, tidy } from './tick.ts';
 
@@ -27,6 +27,8 @@ const slicesEach = 5;
 const keysEach = 6;
 /** Of what the audit found, how many the log tells in detail. */
 const told = 10;
+/** What others do in pg-boss comes without a hint: passes that follow each other closely, for hints, do not all look for it. */
+const outsideEveryMs = 100;
 /** The pass wakes this loop; by itself it hardly ever ticks. */
 const ticketsEveryMs = 600_000;
 
@@ -36,6 +38,7 @@ export class Coordinator {
   readonly #auditor: Auditor;
   #loops: Loop[] = [];
   #round = 0;
+  #outsideFromMs = 0;
 
   constructor(options: CoordinatorOptions) {
     this.#options = options;
@@ -141,8 +144,10 @@ export class Coordinator {
       everyMs: ticketsEveryMs,
     });
     const tick = async () => {
-      const passed = await pass(database, queue);
+      const outside = monotonicMs() >= this.#outsideFromMs;
+      const passed = await pass(database, queue, { outside });
       this.#tell(passed);
+      if (outside) this.#outsideFromMs = foundOutside(passed) ? 0 : monotonicMs() + outsideEveryMs;
       if (passed.tickets) tickets.wake();
       const { admitted, ended, readied, submitted, canceled, more } = passed;
       return more || admitted.length + ended + readied + submitted + canceled.length > 0;
@@ -164,3 +169,6 @@ export class Coordinator {
     await this.#keeper.close();
   }
 }
+
+const foundOutside = ({ submitted, rejected, canceled, remade, failures }: Ticked) =>
+  submitted + rejected + canceled.length + remade.length + failures.length > 0;

@@ -46,10 +46,11 @@ const admitBatch = 500;
 /** Most calls of admission after each batch that was laned again: where steps end all the time, laning must go on too. */
 const admitRounds = 8;
 
-/** The one statement of an idle pod. */
-export async function readTodo(execute: Executor, queue: Queue): Promise<Todo> {
+/** The one statement of an idle pod. Without a queue it does not look at what others did in pg-boss. */
+export async function readTodo(execute: Executor, queue?: Queue): Promise<Todo> {
+  const outside = queue ? [hasSubmissions(queue), hasStrays(queue)] : [false, false];
   const { rows } = await execute(
-    `select t.*, ${hasSubmissions(queue)} as submissions, ${hasStrays(queue)} as strays from lockkeeper.todo() t`,
+    `select t.*, ${outside[0]} as submissions, ${outside[1]} as strays from lockkeeper.todo() t`,
     [],
   );
   return rows[0] as Todo;
@@ -65,11 +66,12 @@ export async function coordinate(database: CoordinatorDatabase, queue: Queue): P
 
 /**
  * Ends what timed out, reaps, takes submissions, lanes and admits. `tickets`: some are to be made or closed. `more`:
- * there is more to be laned.
+ * there is more to be laned. `outside`: whether it looks at what others did in pg-boss.
  */
 export async function pass(
   database: CoordinatorDatabase,
   queue: Queue,
+  { outside = true } = {},
 ): Promise<Ticked & { tickets: boolean; more: boolean }> {
   const { execute } = database;
   const ticked: Ticked = {
@@ -83,7 +85,7 @@ export async function pass(
     failures: [],
   };
   let more = false;
-  const todo = await readTodo(execute, queue);
+  const todo = await readTodo(execute, outside ? queue : undefined);
   if (todo.overrides) await execute('select lockkeeper.end_overrides()', []);
   if (todo.expire) await expire(execute, ticked);
   if (todo.sweep) await sweep(execute, ticked);
