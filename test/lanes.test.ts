@@ -1,10 +1,11 @@
 /** Lanes: who comes first, where a lane sleeps, and who wakes whom. */
 
-import { afterEach, expect, test } from 'vitest';
+import { afterEach, describe, expect, test } from 'vitest';
 import { readTodo } from '../src/coordinator/tick.ts';
 import { transaction } from '../src/database.ts';
 import type { AnyJob } from '../src/jobs.ts';
 import type { Lease } from '../src/leases.ts';
+import { submitRuns } from '../src/runs.ts';
 import type { Claimed } from '../src/steps.ts';
 import { claimAll, openStage } from './support/stage.ts';
 
@@ -131,4 +132,53 @@ test('one call locks no more keys than its batch may, however many lanes there a
   // The keys, and the lock of the configuration.
   expect(locks).toBeGreaterThan(50);
   expect(locks).toBeLessThanOrEqual(65);
+});
+
+describe('what arrives behind a full key', () => {
+  const gated = (customer: string) => ({ job: nowhere.name, tags: { gate: 'shut', customer } });
+  const limits = (gate: number) => ({
+    concurrency: {
+      runs: {
+        tag_concurrency_limits: [
+          { key: 'gate', limit: gate },
+          { key: 'customer', value: { applyLimitPerUniqueValue: true }, limit: 5 },
+        ],
+      },
+    },
+  });
+
+  test('sleeps at once, and no tick looks at it', async () => {
+    await stage.apply(limits(0));
+    await stage.serve(nowhere);
+    await stage.tick(); // Lanes of the limits before are gone.
+    await submitRuns(
+      stage.queue,
+      stage.execute,
+      Array.from({ length: 40 }, (_, i) => gated(`c${i}`)),
+    );
+    await stage.rows('select * from lockkeeper.lane()');
+    expect(await stage.rows('select lane, admit from lockkeeper.todo()')).toEqual([
+      { lane: false, admit: false },
+    ]);
+    expect(await stage.rows('select * from lockkeeper_data.open_lanes')).toEqual([]);
+    expect(await stage.rows('select * from lockkeeper.violations')).toEqual([]);
+    await stage.apply(limits(3));
+    expect((await stage.tick()).admitted).toHaveLength(3);
+  });
+
+  test('is admitted if the key gets room in this very moment', async () => {
+    await stage.apply(limits(1));
+    const lease = await stage.serve(nowhere);
+    await submitRuns(stage.queue, stage.execute, [gated('a')]);
+    await stage.tick();
+    const [step] = await claimAll(lease);
+    const [late] = await submitRuns(stage.queue, stage.execute, [gated('b')]);
+    const { waited } = await stage.race(
+      (execute) => ends(stage.through(lease, execute), step as Claimed),
+      (execute) => execute('select * from lockkeeper.lane()', []),
+    );
+    expect(waited).toBe(true);
+    expect((await stage.tick()).admitted).toEqual([late?.runId]);
+    expect(await stage.rows('select * from lockkeeper.violations')).toEqual([]);
+  });
 });

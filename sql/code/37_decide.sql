@@ -3,13 +3,15 @@
 -- The first watcher of a key that wants no more than the room, as taker or as looker.
 create function lockkeeper_data.first_watcher(p_counts lockkeeper_data.subject_kind, p_key bigint, p_room bigint, p_look bigint) returns lockkeeper_data.watches
 language plpgsql stable as $$
-declare w lockkeeper_data.watches;
+declare
+  w lockkeeper_data.watches;
+  v_takes boolean := lockkeeper_data.fits_any(p_key, p_room);
 begin
   select x.* into w from (
-    (select * from lockkeeper_data.watches t where t.root = 0 and t.key_id = p_key and t.counts = p_counts and t.amount <= p_room
+    (select * from lockkeeper_data.watches t where v_takes and t.root = 0 and t.key_id = p_key and t.counts = p_counts and t.amount <= p_room
      order by t.priority desc, t.run_id, t.attempts, t.place limit 1)
     union all
-    (select * from lockkeeper_data.watches t where t.root > 0 and t.key_id = p_key and t.counts = p_counts and t.amount <= p_look
+    (select * from lockkeeper_data.watches t where p_look > 0 and t.root > 0 and t.key_id = p_key and t.counts = p_counts and t.amount <= p_look
      order by t.priority desc, t.run_id, t.attempts, t.place limit 1)) x
   order by x.priority desc, x.run_id, x.attempts, x.place limit 1;
   return w;

@@ -93,7 +93,8 @@ language plpgsql as $$
 declare v_subject record;
 begin
   -- Mostly the limits are too few for it, and nothing needs to be matched.
-  if not exists (select from unnest(p_run_ids) u(id) join lockkeeper_data.runs r on r.id = u.id join lockkeeper_data.job_versions v on v.id = r.version_id
+  if not exists (select from (select distinct r.version_id from unnest(p_run_ids) u(id) join lockkeeper_data.runs r on r.id = u.id) x
+                 join lockkeeper_data.job_versions v on v.id = x.version_id
                  where (select most_keys from lockkeeper_data.configuration) + 2 * (select count(*) from jsonb_object_keys(v.pools)) > 64) then
     return;
   end if;
@@ -120,6 +121,7 @@ set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan s
 #variable_conflict use_column
 declare
   v_runs jsonb := case jsonb_typeof(submit.runs) when 'object' then jsonb_build_array(submit.runs) else submit.runs end;
+  v_each jsonb[];
   v_ids bigint[];
   v_keyed boolean;
   v_now timestamptz := lockkeeper.now();
@@ -128,13 +130,14 @@ begin
   if v_runs is null or jsonb_typeof(v_runs) <> 'array' then
     perform lockkeeper_data.refuse(format('runs is %s, allowed is an object or an array of objects', lockkeeper_data.shown(v_runs)), 'Write [{ "job": "name" }].');
   end if;
-  perform lockkeeper_data.check_submission(e, no) from jsonb_array_elements(v_runs) with ordinality u(e, no);
+  v_each := array(select jsonb_array_elements(v_runs));
+  perform lockkeeper_data.check_submission(e, no) from unnest(v_each) with ordinality u(e, no);
   perform lockkeeper_data.make_deployment(b.name, 'branch') from (
-    select distinct e ->> 'branch' as name from jsonb_array_elements(v_runs) e where e ->> 'branch' is not null order by 1) b
+    select distinct e ->> 'branch' as name from unnest(v_each) e where e ->> 'branch' is not null order by 1) b
   where not exists (select from lockkeeper_data.deployments d where d.name = b.name and d.kind = 'branch' and d.ended_at is null);
 
   select e, no, j.name as job, d.name as deployment into v_problem
-  from jsonb_array_elements(v_runs) with ordinality u(e, no)
+  from unnest(v_each) with ordinality u(e, no)
   left join lockkeeper_data.jobs j on j.name = e ->> 'job'
   left join lockkeeper_data.deployments d on d.name = lockkeeper_data.deployment_of(e) and d.ended_at is null
   where j.name is null or d.name is null order by no limit 1;
@@ -147,34 +150,36 @@ begin
   end if;
 
   select array_agg(nextval('lockkeeper_data.runs_id_seq') order by no), bool_or(e ->> 'key' is not null) into v_ids, v_keyed
-  from jsonb_array_elements(v_runs) with ordinality u(e, no);
+  from unnest(v_each) with ordinality u(e, no);
 
   if v_keyed then
     insert into lockkeeper_data.run_keys (deployment_id, key, run_id)
-    select d.id, e ->> 'key', v_ids[no] from jsonb_array_elements(v_runs) with ordinality u(e, no)
+    select d.id, e ->> 'key', v_ids[no] from unnest(v_each) with ordinality u(e, no)
     join lockkeeper_data.deployments d on d.name = lockkeeper_data.deployment_of(e)
     where e ->> 'key' is not null order by d.id, e ->> 'key', no
     on conflict (deployment_id, key) do nothing;
   end if;
 
-  with new as (
-    insert into lockkeeper_data.runs (id, version_id, deployment_id, priority, max_concurrent, steps_left, state, failed, canceling,
-                                      submitted_at, key, tags, start_at, queue_timeout_ms, timeout_ms)
-    select v_ids[no], j.version_id, d.id, coalesce((e ->> 'priority')::numeric::int, 0), (e ->> 'max_concurrent')::numeric::int, v.step_count,
-           'queued', false, false, v_now, e ->> 'key', coalesce(nullif(e -> 'tags', 'null'), '{}'),
-           lockkeeper_data.moment(nullif(e -> 'start_at', 'null')), (e ->> 'queue_timeout_ms')::numeric::bigint, (e ->> 'timeout_ms')::numeric::bigint
-    from jsonb_array_elements(v_runs) with ordinality u(e, no)
-    join lockkeeper_data.jobs j on j.name = e ->> 'job'
-    join lockkeeper_data.job_versions v on v.id = j.version_id
+  with given as materialized (
+    select v_ids[no] as id, no, e, d.id as deployment_id
+    from unnest(v_each) with ordinality u(e, no)
     join lockkeeper_data.deployments d on d.name = lockkeeper_data.deployment_of(e)
     where e ->> 'key' is null or exists (select from lockkeeper_data.run_keys k
                                          where k.deployment_id = d.id and k.key = e ->> 'key' and k.run_id = v_ids[no])
+  ), new as (
+    insert into lockkeeper_data.runs (id, version_id, deployment_id, priority, max_concurrent, steps_left, state, failed, canceling,
+                                      submitted_at, key, tags, start_at, queue_timeout_ms, timeout_ms)
+    select g.id, j.version_id, g.deployment_id, coalesce((e ->> 'priority')::numeric::int, 0), (e ->> 'max_concurrent')::numeric::int, v.step_count,
+           'queued', false, false, v_now, e ->> 'key', coalesce(nullif(e -> 'tags', 'null'), '{}'),
+           lockkeeper_data.moment(nullif(e -> 'start_at', 'null')), (e ->> 'queue_timeout_ms')::numeric::bigint, (e ->> 'timeout_ms')::numeric::bigint
+    from given g
+    join lockkeeper_data.jobs j on j.name = e ->> 'job'
+    join lockkeeper_data.job_versions v on v.id = j.version_id
     order by no
     returning id, version_id, start_at, queue_timeout_ms
   ), inputs as (
     insert into lockkeeper_data.inputs (run_id, input)
-    select n.id, v_runs -> (array_position(v_ids, n.id) - 1) -> 'input' from new n
-    where jsonb_typeof(v_runs -> (array_position(v_ids, n.id) - 1) -> 'input') <> 'null'
+    select g.id, e -> 'input' from given g where jsonb_typeof(e -> 'input') <> 'null'
   ), steps as (
     insert into lockkeeper_data.steps (run_id, place, state, attempts, losses, returns, needs)
     select n.id, js.place, 'pending', 0, 0, 0, cardinality(js.after)
@@ -189,14 +194,14 @@ begin
   )
   insert into lockkeeper_data.ticket_changes (run_id, change) select n.id, 'make' from new n where not submit.ticketed;
 
-  if v_keyed and exists (select from jsonb_array_elements(v_runs) e join lockkeeper_data.deployments d on d.name = lockkeeper_data.deployment_of(e)
+  if v_keyed and exists (select from unnest(v_each) e join lockkeeper_data.deployments d on d.name = lockkeeper_data.deployment_of(e)
              where e ->> 'key' is not null and not exists (select from lockkeeper_data.run_keys k where k.deployment_id = d.id and k.key = e ->> 'key')) then
     perform lockkeeper_data.refuse('the run of a key was forgotten while the key was submitted again', 'Submit it once more.', '40001', 'key');
   end if;
   perform lockkeeper_data.check_width(v_ids);
   return query
     select no::int, coalesce(r.id, k.run_id), r.id is not null
-    from jsonb_array_elements(v_runs) with ordinality u(e, no)
+    from unnest(v_each) with ordinality u(e, no)
     left join lockkeeper_data.runs r on r.id = v_ids[no]
     left join lockkeeper_data.deployments d on r.id is null and d.name = lockkeeper_data.deployment_of(e)
     left join lockkeeper_data.run_keys k on k.deployment_id = d.id and k.key = e ->> 'key'

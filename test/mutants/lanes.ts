@@ -177,6 +177,14 @@ export const ofLanes: readonly Mutant[] = [
     likely: ['test/lanes-again.test.ts'],
   },
   {
+    name: 'born-asleep-without-a-lock',
+    file: 'sql/code/62_lane.sql',
+    text: '  perform lockkeeper_data.lock_keys(v_numbers);\n  with asleep as (',
+    fault: '  with asleep as (',
+    harm: 'A run arrives while the last holder ends, and sleeps beside room.',
+    likely: ['test/lanes.test.ts'],
+  },
+  {
     name: 'asked-not-moved',
     file: 'sql/code/62_lane.sql',
     text: 'select a.key_id, -a.amount from unnest(v_subjects) u',

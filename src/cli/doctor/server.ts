@@ -83,7 +83,7 @@ export async function checkConnections({ database }: Patient): Promise<Finding> 
     return warn(
       'connections',
       message,
-      'A call takes up to 64 advisory locks: set max_locks_per_transaction to 64 or more.',
+      'Lockkeeper holds up to 2,048 advisory locks in all: set max_locks_per_transaction to 64 or more.',
     );
   return ok('connections', message);
 }
