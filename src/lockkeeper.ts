@@ -33,6 +33,8 @@ export type LockkeeperOptions = {
   schema?: string | undefined;
   /** The schema of pg-boss (`PGBOSS_SCHEMA`); `pgboss` if left out. */
   pgBossSchema?: string | undefined;
+  /** Where wakes are heard, past a pooler in transaction mode, which lets none through; `connectionString` if left out. */
+  wakesConnectionString?: string | undefined;
   /** Most connections of the pool; 10 if left out. A worker has two more of its own. */
   maxConnections?: number | undefined;
   /** Where lines go; pino to standard output, from level `LOG_LEVEL` (info) on, if left out. */
@@ -64,7 +66,8 @@ export async function createLockkeeper(options: LockkeeperOptions): Promise<Lock
   };
   try {
     const queue = await openQueue(database, settings);
-    return new Lockkeeper({ database, queue, settings, log, jobs: options.jobs ?? [] });
+    const { jobs = [], wakesConnectionString = database.connectionString } = options;
+    return new Lockkeeper({ database, queue, settings, log, jobs, wakesConnectionString });
   } catch (error) {
     await database.close();
     throw error;
@@ -77,6 +80,7 @@ type Parts = {
   settings: QueueSettings;
   log: Logger;
   jobs: readonly AnyJob[];
+  wakesConnectionString: string;
 };
 
 export class Lockkeeper {
@@ -84,6 +88,7 @@ export class Lockkeeper {
   readonly #jobs: ReadonlyMap<string, AnyJob>;
   readonly #wakes: Wakes;
   readonly #working = new Set<Working>();
+  readonly #workers = new Set<Worker>();
   readonly #results: Results;
   readonly #closing = new AbortController();
   #looking: Working | undefined;
@@ -97,7 +102,8 @@ export class Lockkeeper {
     if (this.#jobs.size < parts.jobs.length) throw new InvalidInputError('Two jobs have the same name.', {});
     this.#results = new Results(parts.database.execute);
     this.limits = new Limits(parts.database.execute, () => this.#progress());
-    this.#wakes = new Wakes(parts.database, (error) =>
+    const { database, wakesConnectionString: connectionString } = parts;
+    this.#wakes = new Wakes({ ...database, connectionString }, (error) =>
       parts.log.warn({ err: error }, 'a wake could not be sent or heard; ticks go on without'),
     );
   }
@@ -248,7 +254,9 @@ export class Lockkeeper {
     });
     await worker.open();
     worker.start();
-    return this.#started(worker);
+    this.#workers.add(worker);
+    const { stop } = this.#started(worker);
+    return { stop: () => stop().then(() => void this.#workers.delete(worker)) };
   }
 
   /** Starts a coordinator: admits runs, takes submissions, reaps. Every deployment needs at least one somewhere. */
@@ -260,6 +268,7 @@ export class Lockkeeper {
       settings,
       log,
       onProgress: () => this.#progress(),
+      workers: () => [...this.#workers],
     });
     coordinator.start();
     return this.#started(coordinator);

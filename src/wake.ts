@@ -24,6 +24,11 @@ const errorWaitMs = (attempt: number) => Math.min(30_000, 250 * 2 ** Math.min(at
 export type Loop = {
   /** Ticks soon; several calls during a tick make one more. */
   wake(): void;
+  /**
+   * Somebody has just looked for this loop and found nothing: by itself it ticks no sooner than in so many
+   * milliseconds. It is not heard where a tick is to be made again.
+   */
+  putOff(milliseconds: number): void;
   /** Starts no further tick and waits for the one that runs. */
   stop(): Promise<void>;
 };
@@ -43,6 +48,7 @@ export function loop(options: LoopOptions): Loop {
   let woken = true;
   let pause = new AbortController();
   let failures = 0;
+  let due = 0;
   const wake = () => {
     woken = true;
     // With a reason, no error has to be made for it.
@@ -60,18 +66,25 @@ export function loop(options: LoopOptions): Loop {
       await delay(errorWaitMs(failures), stopping.signal);
     }
   };
+  const rest = async () => {
+    pause = new AbortController();
+    due = monotonicMs() + (options.everyMs ?? idleMs);
+    for (let left = due - monotonicMs(); left > 0 && !pause.signal.aborted; left = due - monotonicMs())
+      await delay(left, pause.signal);
+  };
   const run = async () => {
     while (!stopping.signal.aborted) {
       woken = false;
       await once();
-      if (woken || stopping.signal.aborted) continue;
-      pause = new AbortController();
-      await delay(options.everyMs ?? idleMs, pause.signal);
+      if (!woken && !stopping.signal.aborted) await rest();
     }
   };
   const running = run();
   return {
     wake,
+    putOff: (milliseconds) => {
+      if (failures === 0) due = Math.max(due, monotonicMs() + milliseconds);
+    },
     stop: async () => {
       stopping.abort();
       pause.abort();

@@ -38,7 +38,9 @@ const nothing = { admitted: [], ended: 0, readied: 0, submitted: 0, rejected: 0,
 test('with nothing to do, a pass finds nothing and tells nobody', async () => {
   const before = progress;
   expect(await coordinator.tick()).toMatchObject(nothing);
-  expect(Object.values(await readTodo(stage.execute, stage.queue))).not.toContain(true);
+  // Nobody keeps where passes are made by hand.
+  const { keep, ...todo } = await readTodo(stage.execute, stage.queue);
+  expect([keep, Object.values(todo).includes(true)]).toEqual([true, false]);
   expect(progress).toBe(before);
 });
 

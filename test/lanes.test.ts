@@ -112,7 +112,9 @@ test('when all has ended, no lane is left for a tick to look at', async () => {
   for (const step of await claimAll(lease)) await ends(lease, step);
   await stage.tick();
   await claimAll(lease);
-  expect(Object.values(await readTodo(stage.execute, stage.queue))).not.toContain(true);
+  // Nobody keeps where passes are made by hand.
+  const { keep, ...todo } = await readTodo(stage.execute, stage.queue);
+  expect([keep, Object.values(todo).includes(true)]).toEqual([true, false]);
   expect(await stage.rows('select * from lockkeeper_data.lanes')).toEqual([]);
 });
 

@@ -16,7 +16,7 @@ afterAll(() => queue.close());
 afterEach(() => vi.useRealTimers());
 
 test('a loop ticks each second though nobody wakes it', async () => {
-  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
   let ticks = 0;
   const tick = async () => {
     ticks += 1;

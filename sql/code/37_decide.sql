@@ -222,7 +222,7 @@ begin
   insert into lockkeeper_data.open_lanes (lane_id, counts, version_id, priority, run_id, attempts, place)
   select l.id, l.counts, l.version_id, l.priority, 0, 0, 0 from lockkeeper_data.lanes l
   where l.id = any (d.examined || d.empty) and l.id <> all (d.asleep_lanes)
-    and not exists (select from lockkeeper_data.open_lanes o where o.lane_id = l.id);
+    and (select true from lockkeeper_data.open_lanes o where o.lane_id = l.id limit 1) is null;
 
   perform lockkeeper_data.bury_lanes(d.empty);
   return lockkeeper_data.pass_batons(d.keys);

@@ -26,6 +26,13 @@ create function lockkeeper_data.touched(p_lanes bigint[], d lockkeeper_data.deci
 language sql immutable
 return array(select id from unnest(p_lanes) with ordinality u(id, no) where id = any (d.examined) or id = any (d.empty) order by no);
 
+-- Whether a claim for these job versions would find something to do.
+create function lockkeeper_data.claimable(p_versions int[]) returns boolean
+language plpgsql volatile as $$
+begin
+  return p_versions <> '{}' and (lockkeeper_data.first_open_lanes('step', p_versions) <> '{}' or lockkeeper_data.batons_of_others(p_versions) <> '{}');
+end $$;
+
 create function lockkeeper.claim(lease uuid, number bigint, n int, out steps jsonb, out more boolean)
 language plpgsql
 set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan set jit = off set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off set lock_timeout = '30s' as $$
@@ -46,7 +53,7 @@ begin
   steps := '[]';
   more := false;
   -- With nothing to do, nothing is locked and nothing written.
-  if lockkeeper_data.first_open_lanes('step', v_versions) = '{}' and lockkeeper_data.batons_of_others(v_versions) = '{}'
+  if not lockkeeper_data.claimable(v_versions)
      and exists (select from lockkeeper_data.leases l where l.id = lease and not l.ended and l.claim_number <> number) then
     return;
   end if;

@@ -7,12 +7,13 @@ set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan s
   select lockkeeper_data.check_isolation();
   -- In the order make, remake, close: one that was closed before it is made would stay for ever.
   with taken as (
+    -- By their places, which they keep while they are locked: a join would be planned for a table that was empty once, and look for all again for each.
     delete from lockkeeper_data.ticket_changes t
-    using (select c.run_id, c.change from lockkeeper_data.ticket_changes c
-           where not exists (select from lockkeeper_data.ticket_changes e where e.run_id = c.run_id
-                             and (e.change = 'make' and c.change <> 'make' or e.change = 'remake' and c.change = 'close'))
-           order by c.run_id, c.change limit n for update skip locked) x
-    where t.run_id = x.run_id and t.change = x.change
+    where t.ctid = any (array(
+      select c.ctid from lockkeeper_data.ticket_changes c
+      where (select true from lockkeeper_data.ticket_changes e where e.run_id = c.run_id
+             and (e.change = 'make' and c.change <> 'make' or e.change = 'remake' and c.change = 'close') limit 1) is null
+      order by c.run_id, c.change limit n for update skip locked))
     returning t.run_id, t.change
   )
   select t.run_id, case when t.change = 'close' or r.state = 'queued' then t.change else 'none' end, v.job, d.name, r.tags, r.priority, r.start_at

@@ -15,11 +15,12 @@ begin
   if (select count(*) from (select from lockkeeper_data.lanes limit 20001) x) > 20000 then
     return 0;
   end if;
+  -- As sets, of which each is read once, whatever Postgres believes of their sizes.
   v_idle := array(
     select c.key_id from lockkeeper_data.counters c join lockkeeper_data.limits l on l.id = c.limit_id and l.counts is not null
     where c.in_use = 0 and c.asked = 0
-      and not exists (select from (select unnest(x.keys || x.look_keys || x.ask_keys) as key_id from lockkeeper_data.lanes x) u where u.key_id = c.key_id)
-      and not exists (select from lockkeeper_data.watches w where w.key_id = c.key_id)
+    except select unnest(x.keys || x.look_keys || x.ask_keys) from lockkeeper_data.lanes x
+    except select w.key_id from lockkeeper_data.watches w
     limit n);
   delete from lockkeeper_data.counters c where c.key_id = any (v_idle);
   delete from lockkeeper_data.keys k where k.id = any (v_idle);

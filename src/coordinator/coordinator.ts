@@ -1,5 +1,6 @@
 /** The coordinator as a loop. Any number may run: they share the work by locks in the database, none of them leads. */
 
+import { randomUUID } from 'node:crypto';
 import { type Database, type Query, transaction } from '../database.ts';
 import type { Logger } from '../jobs.ts';
 import { lockNumber } from '../naming.ts';
@@ -16,11 +17,23 @@ export type CoordinatorOptions = {
   log: Logger;
   /** Called after a pass that changed something that others may wait for. */
   onProgress: () => void;
+  /** The workers in this process; each look of the coordinator is for them, too. None if left out. */
+  workers?: () => readonly LooksForWork[];
+};
+
+/** A worker, to the coordinator that looks for it. */
+export type LooksForWork = {
+  /** Undefined: it would not claim now. */
+  readonly lease: string | undefined;
+  /** What the look said: whether it should claim. */
+  looked(claim: boolean): void;
 };
 
 /** Number of the advisory lock of the pod that does pg-boss's maintenance and cron. */
 const keeperLock = 4_099;
 const keeperEveryMs = 10_000;
+/** The turn of a pod that has died goes to another after so long; pg-boss's cron looks back one minute. */
+const turnMs = 25_000;
 /** Of each walk of the audit, in each round of the keeper. */
 const slicesEach = 5;
 /** Counters, keys and lanes are audited as a whole, once in so many rounds: each minute. */
@@ -36,6 +49,10 @@ export class Coordinator {
   readonly #options: CoordinatorOptions;
   readonly #keeper: Keeper;
   readonly #auditor: Auditor;
+  /** Who has the turn to keep. */
+  readonly #pod = randomUUID();
+  #keeps = false;
+  #nobodyKeeps = false;
   #loops: Loop[] = [];
   #round = 0;
   #outsideFromMs = 0;
@@ -66,6 +83,22 @@ export class Coordinator {
       log.error({ err }, 'submissions or tickets could not be read from pg-boss; trying again');
     if (ticked.admitted.length + ticked.ended + ticked.readied > 0) onProgress();
     return ticked;
+  }
+
+  /** Keeps, if it is this pod's turn or nobody's: the others send nothing. */
+  async #keepInTurn(): Promise<void> {
+    if (!this.#keeps && !this.#nobodyKeeps) return;
+    this.#keeps = await this.#turn(turnMs);
+    this.#nobodyKeeps = false;
+    if (this.#keeps) await this.keep();
+  }
+
+  async #turn(ms: number): Promise<boolean> {
+    const { rows } = await this.#options.database.execute('select lockkeeper.keep($1, $2) as mine', [
+      this.#pod,
+      ms,
+    ]);
+    return rows[0]?.mine === true;
   }
 
   /** pg-boss's maintenance and cron and some slices of the audit, if no other pod is at it, and the keys of nobody. */
@@ -143,20 +176,32 @@ export class Coordinator {
       onError,
       everyMs: ticketsEveryMs,
     });
-    const tick = async () => {
-      const outside = monotonicMs() >= this.#outsideFromMs;
-      const passed = await pass(database, queue, { outside });
-      this.#tell(passed);
-      if (outside) this.#outsideFromMs = foundOutside(passed) ? 0 : monotonicMs() + outsideEveryMs;
-      if (passed.tickets) tickets.wake();
-      const { admitted, ended, readied, submitted, canceled, more } = passed;
-      return more || admitted.length + ended + readied + submitted + canceled.length > 0;
-    };
-    this.#loops = [
-      loop({ tick, onError }),
-      tickets,
-      loop({ tick: () => this.keep().then(() => false), onError, everyMs: keeperEveryMs }),
-    ];
+    const keeping = loop({
+      tick: () => this.#keepInTurn().then(() => false),
+      onError,
+      everyMs: keeperEveryMs,
+    });
+    this.#loops = [loop({ tick: () => this.#pass({ tickets, keeping }), onError }), tickets, keeping];
+  }
+
+  /** One pass, and what it leaves to the other loops. True: there is more to do. */
+  async #pass({ tickets, keeping }: Record<'tickets' | 'keeping', Loop>): Promise<boolean> {
+    const { database, queue, workers } = this.#options;
+    const beside = (workers?.() ?? []).filter(({ lease }) => lease !== undefined);
+    const leases = beside.flatMap(({ lease }) => lease ?? []);
+    const outside = monotonicMs() >= this.#outsideFromMs;
+    const passed = await pass(database, queue, { outside, leases });
+    for (const worker of beside) worker.looked(passed.claim);
+    this.#tell(passed);
+    if (outside) this.#outsideFromMs = foundOutside(passed) ? 0 : monotonicMs() + outsideEveryMs;
+    if (passed.tickets) tickets.wake();
+    // What was seen just before this pod took its turn says nothing new.
+    if (passed.keep && !this.#keeps && !this.#nobodyKeeps) {
+      this.#nobodyKeeps = true;
+      keeping.wake();
+    }
+    const { admitted, ended, readied, submitted, canceled, more } = passed;
+    return more || admitted.length + ended + readied + submitted + canceled.length > 0;
   }
 
   wake(): void {
@@ -167,6 +212,14 @@ export class Coordinator {
   async stop(): Promise<void> {
     await Promise.all(this.#loops.map((each) => each.stop()));
     await this.#keeper.close();
+    if (this.#keeps)
+      await this.#turn(0).catch((error) =>
+        this.#options.log.warn(
+          { err: error },
+          'the turn to keep could not be given back; another pod has it soon',
+        ),
+      );
+    this.#keeps = false;
   }
 }
 

@@ -18,6 +18,10 @@ type Todo = {
   expire: boolean;
   overrides: boolean;
   tickets: boolean;
+  /** One of the leases should claim. */
+  claim: boolean;
+  /** It is nobody's turn to keep. */
+  keep: boolean;
   submissions: boolean;
   strays: boolean;
 };
@@ -46,12 +50,19 @@ const admitBatch = 500;
 /** Most calls of admission after each batch that was laned again: where steps end all the time, laning must go on too. */
 const admitRounds = 8;
 
-/** The one statement of an idle pod. Without a queue it does not look at what others did in pg-boss. */
-export async function readTodo(execute: Executor, queue?: Queue): Promise<Todo> {
+/**
+ * The one statement of an idle pod: also looks for the workers that have these leases. Without a queue it does not look
+ * at what others did in pg-boss.
+ */
+export async function readTodo(
+  execute: Executor,
+  queue?: Queue,
+  leases: readonly string[] = [],
+): Promise<Todo> {
   const outside = queue ? [hasSubmissions(queue), hasStrays(queue)] : [false, false];
   const { rows } = await execute(
-    `select t.*, ${outside[0]} as submissions, ${outside[1]} as strays from lockkeeper.todo() t`,
-    [],
+    `select t.*, ${outside[0]} as submissions, ${outside[1]} as strays from lockkeeper.todo($1) t`,
+    [leases],
   );
   return rows[0] as Todo;
 }
@@ -64,15 +75,27 @@ export async function coordinate(database: CoordinatorDatabase, queue: Queue): P
   return ticked;
 }
 
+/** What a pass did, and what it leaves to other loops. */
+export type Passed = Ticked & {
+  /** Tickets are to be made or closed. */
+  tickets: boolean;
+  /** There is more to be laned. */
+  more: boolean;
+  /** When it looked, one of the leases had something to claim. */
+  claim: boolean;
+  /** When it looked, it was nobody's turn to keep. */
+  keep: boolean;
+};
+
 /**
- * Ends what timed out, reaps, takes submissions, lanes and admits. `tickets`: some are to be made or closed. `more`:
- * there is more to be laned. `outside`: whether it looks at what others did in pg-boss.
+ * Ends what timed out, reaps, takes submissions, lanes and admits. `outside`: whether it looks at what others did in
+ * pg-boss. `leases`: of the workers for which it looks, too.
  */
 export async function pass(
   database: CoordinatorDatabase,
   queue: Queue,
-  { outside = true } = {},
-): Promise<Ticked & { tickets: boolean; more: boolean }> {
+  { outside = true, leases = [] }: { outside?: boolean; leases?: readonly string[] } = {},
+): Promise<Passed> {
   const { execute } = database;
   const ticked: Ticked = {
     admitted: [],
@@ -85,7 +108,7 @@ export async function pass(
     failures: [],
   };
   let more = false;
-  const todo = await readTodo(execute, outside ? queue : undefined);
+  const todo = await readTodo(execute, outside ? queue : undefined, leases);
   if (todo.overrides) await execute('select lockkeeper.end_overrides()', []);
   if (todo.expire) await expire(execute, ticked);
   if (todo.sweep) await sweep(execute, ticked);
@@ -96,7 +119,7 @@ export async function pass(
     ({ admitted: ticked.admitted, more } = await admitAll(execute));
   if (todo.sleep) await execute('select lockkeeper.sleep_unserved()', []);
   const tickets = todo.tickets || ticked.admitted.length > 0 || ticked.canceled.length > 0;
-  return { ...ticked, tickets, more };
+  return { ...ticked, tickets, more, claim: todo.claim, keep: todo.keep };
 }
 
 /** What others did in pg-boss must not keep admission from its work. */

@@ -13,7 +13,7 @@ import { LeaseEndedError } from '../errors.ts';
 import { type AnyJob, type Logger, register } from '../jobs.ts';
 import { type Accepts, type JobVersion, Lease } from '../leases.ts';
 import type { Claimed, Ending } from '../steps.ts';
-import { delay, type Loop, loop } from '../wake.ts';
+import { delay, idleMs, type Loop, loop } from '../wake.ts';
 import { Claiming } from './claiming.ts';
 import { finishAll } from './finishing.ts';
 import { runHandler } from './handler.ts';
@@ -240,6 +240,17 @@ export class Worker {
 
   wake(): void {
     this.#loop?.wake();
+  }
+
+  /** The lease that it claims under; undefined while it would not claim. */
+  get lease(): string | undefined {
+    return this.#draining ? undefined : this.#lease?.id;
+  }
+
+  /** A coordinator in this process looked whether it should claim: it need not ask itself, as long as that goes on. */
+  looked(claim: boolean): void {
+    if (claim) this.#loop?.wake();
+    else this.#loop?.putOff(2 * idleMs);
   }
 
   /** Resolves when the renewal has closed its connection. */

@@ -35,8 +35,8 @@ export const ofLanes: readonly Mutant[] = [
   {
     name: 'earlier-subject-sleeps-behind',
     file: 'sql/code/35_lanes.sql',
-    text: 'where w.lane_id = j.lane_id and (w.run_id, w.attempts, w.place) <= (j.run_id, j.attempts, j.place));',
-    fault: 'where w.lane_id = j.lane_id);',
+    text: 'where w.lane_id = j.lane_id and (w.run_id, w.attempts, w.place) <= (j.run_id, j.attempts, j.place) limit 1) is null;',
+    fault: 'where w.lane_id = j.lane_id limit 1) is null;',
     harm: 'A step that is ready again waits behind younger ones.',
     likely: ['test/lanes.test.ts'],
   },

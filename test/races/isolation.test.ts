@@ -46,6 +46,7 @@ const refuses = [
   'repair()',
   "retry(races.runs('failed'))",
   "renew_lease(races.lease('a'), '[]')",
+  "keep('00000000-0000-0000-0000-000000000001', 25000)",
   'take_ticket_changes(10)',
   'archive()',
   'drop_history()',

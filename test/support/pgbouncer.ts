@@ -31,12 +31,17 @@ export function findPgBouncer(path?: string): string | undefined {
  * Starts one in front of this server, which all clients then reach as the user of this address. The clients of a
  * database share so many server connections.
  */
-export async function startPgBouncer(program: string, server: string, poolSize: number): Promise<PgBouncer> {
+export async function startPgBouncer(
+  program: string,
+  server: string,
+  poolSize: number,
+  mostClients = 500,
+): Promise<PgBouncer> {
   const runAs = process.getuid?.() === 0 ? otherUser() : undefined;
   const folder = mkdtempSync(join(tmpdir(), 'lockkeeper-pgbouncer-'));
   const port = await unusedPort();
   const file = join(folder, 'pgbouncer.ini');
-  writeFileSync(file, settings(new URL(server), port, poolSize), { mode: 0o600 });
+  writeFileSync(file, settings(new URL(server), port, poolSize, mostClients), { mode: 0o600 });
   if (runAs) for (const path of [folder, file]) chownSync(path, runAs.uid, runAs.gid);
   chmodSync(folder, 0o700);
   const child = spawn(program, [file], { stdio: ['ignore', 'ignore', 'pipe'], cwd: '/', ...runAs });
@@ -63,7 +68,12 @@ export async function startPgBouncer(program: string, server: string, poolSize: 
   return { through, close };
 }
 
-function settings({ hostname, port, username, password }: URL, listenPort: number, poolSize: number): string {
+function settings(
+  { hostname, port, username, password }: URL,
+  listenPort: number,
+  poolSize: number,
+  mostClients: number,
+): string {
   const quoted = (text: string) => `'${decodeURIComponent(text).replaceAll("'", "''")}'`;
   const login = `user=${quoted(username)}${password ? ` password=${quoted(password)}` : ''}`;
   return `[databases]
@@ -76,7 +86,7 @@ unix_socket_dir =
 auth_type = any
 pool_mode = transaction
 default_pool_size = ${poolSize}
-max_client_conn = 500
+max_client_conn = ${mostClients}
 `;
 }
 
