@@ -1,0 +1,66 @@
+/** Admissions per second, of runs that are laned already: a run takes three keys, and its first step is ready. */
+
+import { job } from '../../src/index.ts';
+import { listed, reached } from '../lib/lines.ts';
+import { admitAll, expectNumber, laneAll, openLease, secondsOf, submitAll, withOurs } from '../lib/sql.ts';
+import type { Bench, Context, Figure } from '../types.ts';
+
+const empty = job('empty', { pool: 'warehouse' }, async () => {});
+
+/** None is ever full: the runs of the deployment, of each of 100 customers, and of a pool that runs hold. */
+const config = {
+  concurrency: {
+    runs: {
+      max_concurrent_runs: 1_000_000,
+      tag_concurrency_limits: [
+        { key: 'customer', value: { applyLimitPerUniqueValue: true }, limit: 100_000 },
+      ],
+    },
+    pools: { granularity: 'run', limits: { warehouse: 1_000_000 } },
+  },
+};
+
+type Case = { name: string; batch: number; runs: number; goal: number; stretch: number };
+
+const cases = (quick: boolean): Case[] => [
+  { name: 'batches of 100', batch: 100, runs: quick ? 5_000 : 20_000, goal: 12_000, stretch: 18_000 },
+  { name: 'one by one', batch: 1, runs: quick ? 1_000 : 3_000, goal: 1_200, stretch: 1_500 },
+];
+
+/** Admissions a second, in a database of their own. */
+async function once({ server }: Context, { name, batch, runs }: Case): Promise<number> {
+  return withOurs(server, { jobs: [empty], config }, async ({ lockkeeper, client }) => {
+    const database = client();
+    await openLease(database, empty, 1); // A run is admitted only where somebody serves its job.
+    await submitAll(lockkeeper, runs, (no) => ({ job: 'empty', tags: { customer: `c${no % 100}` } }));
+    await laneAll(database);
+    const seconds = await secondsOf(() => admitAll(database, runs, batch));
+    const held = 'select count(*) as n from lockkeeper.slots where place = 0';
+    await expectNumber(database, `slots of ${runs} runs admitted in ${name}`, held, runs * 3);
+    return runs / seconds;
+  });
+}
+
+async function run(context: Context): Promise<Figure> {
+  const figure: Figure = { results: [], verdicts: [] };
+  for (const each of cases(context.quick)) {
+    const rates: number[] = [];
+    for (let i = 0; i < context.repeats; i += 1) rates.push(await once(context, each));
+    const result = listed('admit', each.name, 'admissions/s', rates);
+    context.say(`admit, ${each.name}: ${Math.round(result.value)}/s`);
+    figure.results.push(result);
+    figure.verdicts.push(reached(result, each.goal, each.stretch));
+  }
+  return figure;
+}
+
+/** The figure `admit`. */
+export const admit: Bench = {
+  name: 'admit',
+  title: 'Admissions per second, three keys each',
+  about: `Runs of one step are submitted and laned first. Then one client calls \`lockkeeper.admit(n)\` until all are admitted; the
+clock covers that. Each run takes a slot of its deployment, of its customer (a tag of 100 values, each with a key of its
+own) and of a pool that runs hold; none is ever full. It throws when admission stops early, or when the runs do not hold
+three slots each at the end.`,
+  run,
+};

@@ -1,0 +1,102 @@
+/** Many tenants with a small limit each, and room for all of them: how long until everybody was served. */
+
+import { itemsFrom, ours, systemsThatKeep } from '../lib/flow.ts';
+import { nowNs } from '../lib/marks.ts';
+import { inPlace, type Place, repeat, type Sample } from '../lib/measure.ts';
+import { boundsOf, handledOf, overshootOf } from '../lib/observer.ts';
+import { withPods } from '../lib/processes.ts';
+import { rateOfRush } from '../lib/rates.ts';
+import { median } from '../lib/stats.ts';
+import type { Bench, Context, Figure, Item, Limit, Result, Verdict, Work } from '../types.ts';
+
+const tenantCount = 100;
+const capacity = 2;
+const count = 1_000;
+const handlerMs = 20;
+const processes = 2;
+const room = 100;
+const limit: Limit = { kind: 'tenants', capacity };
+const work: Work = { limit, handlerMs };
+
+/** Each tenant has 10 pieces, of which 2 run at once for 20 ms: 0.1 s, and so many slots has everybody together. */
+const idealMs = (count / (tenantCount * capacity)) * handlerMs;
+const times = 2.5;
+const rawRuns = 5_000;
+
+/** Of tenants that are not measured. */
+const warmUp = 50;
+const before: Item[] = itemsFrom(0, warmUp, 25).map(({ no, tenant }) => ({ no, tenant: `before ${tenant}` }));
+
+/** From the moment at which all is submitted to the last end; the workers are ready long before. */
+async function once({ system, url, folder }: Place): Promise<Sample> {
+  await system.prepare(url, work);
+  return withPods({ system: system.name, url, work, processes, room, folder }, async (pods) => {
+    const { submit, close } = await system.open(url, work);
+    try {
+      await submit(before);
+      await pods.ended(warmUp);
+      const items = itemsFrom(warmUp, count, tenantCount);
+      await submit(items);
+      const from = nowNs();
+      await pods.ended(warmUp + count);
+      const all = handledOf(await pods.stop(), [...before, ...items]);
+      const { last } = boundsOf(all);
+      return { value: (last - from) / 1e6, overshoot: overshootOf(all, capacity) };
+    } finally {
+      await close();
+    }
+  });
+}
+
+/** Runs a second of ours with three limits in one process, as `runs` measures them, in this very run of the bench. */
+async function rawRate(context: Context): Promise<number> {
+  const rates: number[] = [];
+  const rush = {
+    limit: { kind: 'three' },
+    processes: 1,
+    count: rawRuns,
+    least: rawRuns,
+    seconds: 60,
+  } as const;
+  for (let i = 0; i < context.repeats; i += 1)
+    rates.push(await inPlace(context, await ours(), (place) => rateOfRush(place, rush)));
+  return median(rates);
+}
+
+function verdictOf(own: Result, rate: number): Verdict {
+  const atMost = times * (idealMs + (count / rate) * 1_000);
+  const { bench, case: name, value, overshoot } = own;
+  return {
+    bench,
+    case: name,
+    goal: `≤ ${times} × (${idealMs} ms + ${count} ÷ ${Math.round(rate)}/s) = ${Math.round(atMost)} ms`,
+    seen: `${Math.round(value)} ms${overshoot === 0 ? '' : `, overshoot ${overshoot}`}`,
+    met: value <= atMost && overshoot === 0,
+  };
+}
+
+async function run(context: Context): Promise<Figure> {
+  const what = {
+    bench: 'tenants',
+    case: `${tenantCount} tenants × ${capacity}, ${count} × ${handlerMs} ms`,
+    unit: 'ms',
+  };
+  const measured = await repeat(context, what, await systemsThatKeep(limit), once);
+  const results = measured.map((each) => ({ ...each, ratio: each.value / idealMs }));
+  const own = results.find(({ system }) => system === 'lockkeeper');
+  if (!own) throw new Error('Ours was not measured.');
+  return { results, verdicts: [verdictOf(own, await rawRate(context))] };
+}
+
+/** The figure `tenants`. */
+export const tenants: Bench = {
+  name: 'tenants',
+  title: 'A hundred tenants with a limit of two each',
+  about: `${count} pieces of ${handlerMs} ms, ten for each of ${tenantCount} tenants, at most ${capacity} at once for each; two worker processes with room for
+${room} each are ready, and have worked through ${warmUp} pieces of other tenants. All are submitted in one go (ours and pg-boss: in
+one transaction). The clock runs from the moment at which that is done to the end of the last handler; a system whose
+submission is not one transaction works meanwhile, which is to its advantage. \`ratio\` is to the ideal makespan of
+${idealMs} ms. The goal contains the raw rate of ours, measured here as \`runs\` does it with three limits and one process. The
+observer counts overshoot for each tenant from the handlers' marks.`,
+  run,
+};

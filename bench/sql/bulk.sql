@@ -1,0 +1,1 @@
+insert into items (item) select unnest($1::text[])

@@ -1,0 +1,1 @@
+update counter set n = n + 1 where id = $1

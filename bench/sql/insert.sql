@@ -1,0 +1,1 @@
+insert into items (item) values ($1)

@@ -1,0 +1,126 @@
+/** pg-boss: the items are jobs of one queue, and its groups keep the limits. */
+
+import { type JobInsert, PgBoss, type WorkOptions } from 'pg-boss';
+import manifest from '../../package.json' with { type: 'json' };
+import type { Item, Limit, System, Work } from '../types.ts';
+
+const queue = 'bench';
+
+/** Jobs in one `insert`, so that its one parameter stays some megabytes long. */
+const jobsInOneInsert = 10_000;
+
+/** What tells the set-ups apart. */
+type SetUp = {
+  name: string;
+  setup: string;
+  keeps: readonly Limit['kind'][];
+  /** Jobs that a worker fetches, works on at the same time and completes together. */
+  batch: number;
+  /** A worker that had something to do looks again at once; else after its polling interval. */
+  eager: boolean;
+};
+
+const common =
+  'One queue of policy `standard` with `notify`, submitted by `insert`; workers with `useListenNotify`, ' +
+  '`pollingIntervalSeconds` and `notifyPollingIntervalSeconds` 0.5, the least that is allowed. ' +
+  'Limits by `groupConcurrency`: one group for all, or one for each tenant. Docs: api/workers (`work`), api/jobs (`insert`), api/constructor.';
+
+const setUps: readonly SetUp[] = [
+  {
+    name: 'pg-boss, batch 1',
+    setup: `${common} \`batchSize\` 1, \`localConcurrency\` = the room of the process.`,
+    keeps: ['none', 'key', 'tenants'],
+    batch: 1,
+    eager: false,
+  },
+  {
+    name: 'pg-boss, 4 × batch 10',
+    setup:
+      `${common} Its best under one limit: \`batchSize\` 10 (or the limit, if less), \`localConcurrency\` = the room of the process ÷ the batch; ` +
+      'after each batch `notifyWorker` has the worker fetch again without its polling interval.',
+    keeps: ['key'],
+    batch: 10,
+    eager: true,
+  },
+  {
+    name: 'pg-boss, batch 50',
+    setup:
+      `${common} \`batchSize\` 50 (or the room of the process, if less), \`localConcurrency\` = the room ÷ the batch; ` +
+      'after each batch `notifyWorker` has the worker fetch again without its polling interval.',
+    keeps: ['none', 'tenants'],
+    batch: 50,
+    eager: true,
+  },
+];
+
+function groupOf(item: Item, { kind }: Limit): Pick<JobInsert, 'group'> {
+  if (kind === 'key') return { group: { id: 'all' } };
+  return kind === 'tenants' ? { group: { id: item.tenant ?? '' } } : {};
+}
+
+function optionsOf({ batch }: SetUp, { limit }: Work, room: number) {
+  const most = limit.kind === 'key' ? Math.min(room, limit.capacity) : room;
+  const batchSize = Math.min(batch, most);
+  return {
+    batchSize,
+    localConcurrency: Math.max(1, Math.floor(room / batch)),
+    pollingIntervalSeconds: 0.5,
+    notifyPollingIntervalSeconds: 0.5,
+    ...('capacity' in limit && { groupConcurrency: limit.capacity }),
+  } satisfies WorkOptions;
+}
+
+async function started(url: string, options: { supervise: boolean; useListenNotify: boolean }) {
+  const boss = new PgBoss({ connectionString: url, schedule: false, ...options });
+  boss.on('error', (error) => console.error(`pg-boss: ${error.message}`));
+  await boss.start();
+  return boss;
+}
+
+const idle = { supervise: false, useListenNotify: false };
+
+function system(setUp: SetUp): System {
+  return {
+    name: setUp.name,
+    version: manifest.dependencies['pg-boss'],
+    setup: setUp.setup,
+    keeps: ({ kind }) => setUp.keeps.includes(kind),
+
+    async prepare(url) {
+      const boss = await started(url, idle);
+      await boss.createQueue(queue, { notify: true });
+      await boss.stop();
+    },
+
+    async open(url, { limit }) {
+      const boss = await started(url, idle);
+      return {
+        async submit(items) {
+          const jobs = items.map((item): JobInsert<Item> => ({ data: item, ...groupOf(item, limit) }));
+          for (let at = 0; at < jobs.length; at += jobsInOneInsert) {
+            await boss.insert(queue, jobs.slice(at, at + jobsInOneInsert));
+          }
+        },
+        close: () => boss.stop(),
+      };
+    },
+
+    async work(url, work, room, handler) {
+      const boss = await started(url, { supervise: true, useListenNotify: true });
+      const options = optionsOf(setUp, work, room);
+      // Each `work` call is one worker with an id of its own, as `notifyWorker` needs it.
+      const { localConcurrency, ...ofOne } = options;
+      for (let n = 0; n < localConcurrency; n++) {
+        const worker: { id?: string } = {};
+        worker.id = await boss.work<Item>(queue, ofOne, async (jobs) => {
+          await Promise.all(jobs.map(({ data }) => handler(data)));
+          if (setUp.eager && worker.id) boss.notifyWorker(worker.id);
+        });
+      }
+      return { stop: () => boss.stop() };
+    },
+  };
+}
+
+/** pg-boss with each of its set-ups. */
+export const systems: readonly System[] = setUps.map(system);
