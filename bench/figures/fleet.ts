@@ -12,10 +12,10 @@ const withoutWakes = { wakes: false, goalMs: 1_000 };
 const withWakes = { wakes: true, goalMs: 50 };
 
 const cases: readonly Case[] = [
-  { name: 'without wakes, any pod can go on', ownJobs: false, ...withoutWakes },
-  { name: 'without wakes, one pod can go on', ownJobs: true, ...withoutWakes },
-  { name: 'with wakes, any pod can go on', ownJobs: false, ...withWakes },
-  { name: 'with wakes, one pod can go on', ownJobs: true, ...withWakes },
+  { name: 'without wakes, one job for all', ownJobs: false, ...withoutWakes },
+  { name: 'without wakes, a job for each pod', ownJobs: true, ...withoutWakes },
+  { name: 'with wakes, one job for all', ownJobs: false, ...withWakes },
+  { name: 'with wakes, a job for each pod', ownJobs: true, ...withWakes },
 ];
 
 const mostStatements = 300;
@@ -88,8 +88,8 @@ export const fleet: Bench = {
   title: `${podCount} pods through PgBouncer: idle, and one key that goes from pod to pod`,
   about: `${podCount} pods in ${processes} processes, each a whole \`createLockkeeper\` with its own pool, coordinator and worker, through a PgBouncer in transaction mode. *Idle*: statements by PgBouncer's
 own count (\`SHOW STATS\`: renewals are in it), processor time of all processes of Postgres and of the pods by \`/proc\`. Then steps of ${handlerMs} ms wait for a pool of 1, so that it is released each
-${handlerMs} ms and a hand-over, which is measured from a handler's end to the next one's start by their marks. *Any pod can go on*: all serve one job; the pod that released the slot mostly takes it again itself.
-*One pod can go on*: each serves a job of its own, and each piece is for another pod, in another process. *Without wakes* nothing passes PgBouncer, and the other pod sees it at its next tick; *with wakes* each pod
-listens on a direct connection (\`wakesConnectionString\`). Once, no repeats; quick without *one pod can go on*. It throws when a piece is lost or there were fewer hand-overs. Without a program \`pgbouncer\` it says so and measures nothing.`,
+${handlerMs} ms and a hand-over, which is measured from a handler's end to the next one's start by their marks. *One job for all*: each pod can go on, and the one that released the slot mostly takes it again itself.
+*A job for each pod*: each piece is for another pod, so that the one that released the slot cannot go on, but any other whose piece waits. *Without wakes* nothing passes PgBouncer, and the other pod sees it at its next tick; *with wakes* each pod
+listens on a direct connection (\`wakesConnectionString\`). Once, no repeats; quick without *a job for each pod*. It throws when a piece is lost or there were fewer hand-overs. Without a program \`pgbouncer\` it says so and measures nothing.`,
   run,
 };

@@ -28,7 +28,7 @@ const warmUp = 10;
 export type Fleet = {
   /** Each pod also listens, by a direct connection. */
   wakes: boolean;
-  /** Each pod serves a job of its own, so that one of them alone can start the next piece. */
+  /** Each pod serves a job of its own, so that the slot goes to another pod each time. */
   ownJobs: boolean;
   idleSeconds: number;
   /** Hand-overs that are measured. */

@@ -171,7 +171,7 @@ export const ofLanes: readonly Mutant[] = [
   {
     name: 'lanes-of-an-old-stamp',
     file: choose,
-    text: 'where l.stamp = v_stamp\n',
+    text: 'where (select l.stamp from lockkeeper_data.lanes l where l.id = o.lane_id) = v_stamp\n',
     fault: 'where true\n',
     harm: 'A step starts under limits that are no longer in force.',
     likely: ['test/lanes-again.test.ts'],
