@@ -79,7 +79,8 @@ export type Work = {
 /** One piece of work: a run of one step for us, a job or a workflow elsewhere. */
 export type Item = {
   no: number;
-  tenant?: string /** Of ours only: another job than that of all. */;
+  tenant?: string;
+  /** Of ours only: another job than that of all. */
   job?: string;
 };
 

@@ -19,7 +19,7 @@ import {
   setPriority,
   submitRuns,
 } from './runs.ts';
-import { parseSubmission, type Submission, type SubmitOptions, submissionOf } from './schema.ts';
+import { parseSubmission, type SubmitOptions, submissionOf } from './schema.ts';
 import { type Reason, why } from './slots.ts';
 import { loop, Wakes, type Woken } from './wake.ts';
 import { Worker, type WorkerOptions } from './worker/worker.ts';
@@ -47,9 +47,6 @@ export type Working = {
   stop(): Promise<void>;
 };
 
-/** Anything that a submission may be given in: a job and its input, or a plain submission as SQL takes it. */
-export type Submittable = Submission | (Omit<SubmitOptions, never> & { job: string; input?: unknown });
-
 /** Opens Lockkeeper on a database that was migrated. Nothing runs until `work`, `startWorker` or `startCoordinator`. */
 export async function createLockkeeper(options: LockkeeperOptions): Promise<Lockkeeper> {
   const log = options.log ?? pino({ level: process.env.LOG_LEVEL ?? 'info' });
@@ -74,6 +71,8 @@ export async function createLockkeeper(options: LockkeeperOptions): Promise<Lock
   }
 }
 
+type Part = Woken & Working;
+
 type Parts = {
   database: Database;
   queue: Queue;
@@ -87,8 +86,7 @@ export class Lockkeeper {
   readonly #parts: Parts;
   readonly #jobs: ReadonlyMap<string, AnyJob>;
   readonly #wakes: Wakes;
-  readonly #working = new Set<Working>();
-  readonly #workers = new Set<Worker>();
+  readonly #working = new Map<Working, Part>();
   readonly #results: Results;
   readonly #closing = new AbortController();
   #looking: Working | undefined;
@@ -254,9 +252,7 @@ export class Lockkeeper {
     });
     await worker.open();
     worker.start();
-    this.#workers.add(worker);
-    const { stop } = this.#started(worker);
-    return { stop: () => stop().then(() => void this.#workers.delete(worker)) };
+    return this.#started(worker);
   }
 
   /** Starts a coordinator: admits runs, takes submissions, reaps. Every deployment needs at least one somewhere. */
@@ -268,13 +264,13 @@ export class Lockkeeper {
       settings,
       log,
       onProgress: () => this.#progress(),
-      workers: () => [...this.#workers],
+      workers: () => [...this.#working.values()].filter((part) => part instanceof Worker),
     });
     coordinator.start();
     return this.#started(coordinator);
   }
 
-  #started(part: Woken & { stop(): Promise<void> }): Working {
+  #started(part: Part): Working {
     const off = this.#wakes.on(part);
     const working = {
       stop: async () => {
@@ -283,7 +279,7 @@ export class Lockkeeper {
         off();
       },
     };
-    this.#working.add(working);
+    this.#working.set(working, part);
     return working;
   }
 
@@ -296,7 +292,7 @@ export class Lockkeeper {
   /** Stops what was started here (workers first), and closes all connections. */
   async close(): Promise<void> {
     this.#closing.abort(new Error('Lockkeeper was closed.'));
-    for (const working of [...this.#working].toReversed()) await working.stop();
+    for (const working of [...this.#working.keys()].toReversed()) await working.stop();
     await this.#wakes.close();
     await this.#parts.queue.close();
     await this.#parts.database.close();

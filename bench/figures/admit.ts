@@ -1,9 +1,9 @@
 /** Admissions per second, of runs that are laned already: a run takes three keys, and its first step is ready. */
 
 import { job } from '../../src/index.ts';
-import { listed, reached } from '../lib/lines.ts';
+import { type RateCase, ratesOf } from '../lib/lines.ts';
 import { admitAll, expectNumber, laneAll, openLease, secondsOf, submitAll, withOurs } from '../lib/sql.ts';
-import type { Bench, Context, Figure } from '../types.ts';
+import type { Bench, Context } from '../types.ts';
 
 const empty = job('empty', { pool: 'warehouse' }, async () => {});
 
@@ -20,7 +20,7 @@ const config = {
   },
 };
 
-type Case = { name: string; batch: number; runs: number; arrive?: boolean; goal?: number; stretch?: number };
+type Case = RateCase & { batch: number; runs: number; arrive?: boolean };
 
 const cases = (quick: boolean): Case[] => [
   { name: 'batches of 100', batch: 100, runs: quick ? 5_000 : 20_000, goal: 12_000, stretch: 18_000 },
@@ -52,18 +52,7 @@ async function once({ server }: Context, { name, batch, runs, arrive }: Case): P
   });
 }
 
-async function run(context: Context): Promise<Figure> {
-  const figure: Figure = { results: [], verdicts: [] };
-  for (const each of cases(context.quick)) {
-    const rates: number[] = [];
-    for (let i = 0; i < context.repeats; i += 1) rates.push(await once(context, each));
-    const result = listed('admit', each.name, 'admissions/s', rates);
-    context.say(`admit, ${each.name}: ${Math.round(result.value)}/s`);
-    figure.results.push(result);
-    if (each.goal !== undefined) figure.verdicts.push(reached(result, each.goal, each.stretch));
-  }
-  return figure;
-}
+const run = (context: Context) => ratesOf(context, 'admit', 'admissions/s', cases(context.quick), once);
 
 /** The figure `admit`. */
 export const admit: Bench = {

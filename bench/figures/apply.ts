@@ -2,7 +2,8 @@
 
 import { setTimeout as delay } from 'node:timers/promises';
 import { createLockkeeper, job, type Lockkeeper } from '../../src/index.ts';
-import { asleep, checkWaiting, Slot, Starts } from '../lib/backlog.ts';
+import { asleep, laned } from '../lib/asleep.ts';
+import { checkWaiting, Slot, Starts } from '../lib/backlog.ts';
 import { listed } from '../lib/lines.ts';
 import { nowNs } from '../lib/marks.ts';
 import { type Ours, quiet, submitAll, withOurs } from '../lib/sql.ts';
@@ -16,7 +17,6 @@ const mostMs = 100;
 /** What can start, starts within a second, whatever else goes on. */
 const mostGapMs = 1_000;
 const freeEveryMs = 100;
-const lookEveryMs = 20;
 const gate = 'runs.tag.gate';
 
 const gateShut = { tag_concurrency_limits: [{ key: 'gate', limit: 0 }] };
@@ -53,15 +53,6 @@ async function offerFree(lockkeeper: Lockkeeper, free: Free, stop: AbortSignal):
     free.sent.push(nowNs());
     await lockkeeper.submitMany([{ job: 'free', input: no, priority: 10 }]);
     await delay(freeEveryMs);
-  }
-}
-
-/** Nothing waits without a lane, or in one that was made under other limits. */
-async function laned({ database }: Lockkeeper): Promise<void> {
-  for (;;) {
-    const { rows } = await database.execute('select lane from lockkeeper.todo()', []);
-    if (rows[0]?.lane === false) return;
-    await delay(lookEveryMs);
   }
 }
 

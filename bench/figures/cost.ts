@@ -5,7 +5,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { besideBefore } from '../lib/before.ts';
 import { ours, systemsThatKeep } from '../lib/flow.ts';
-import { line } from '../lib/lines.ts';
+import { line, repeated } from '../lib/lines.ts';
 import { itemsOf, type Used, usedBy, warmUp } from '../lib/need.ts';
 import type { Pods } from '../lib/processes.ts';
 import type { Bench, Context, Figure, Limit, Result, System } from '../types.ts';
@@ -50,12 +50,11 @@ const unlimited: Case = {
 async function costs(context: Context, system: System, one: Case): Promise<Result[]> {
   const { limit, count, send } = one;
   const name = one.name(count.toLocaleString('en'));
-  const all: Used[] = [];
-  for (let i = 0; i < context.repeats; i += 1) {
+  const all = await repeated(context, async () => {
     const used = await usedBy(context, { system, limit, count, send: (pods) => send(pods, count) });
     context.say(`${name}: ${system.name}: ${used.statements.toPrecision(3)} statements/run`);
-    all.push(used);
-  }
+    return used;
+  });
   const ofEach = (unit: string, of: (used: Used) => number) =>
     line({ bench, case: name, system: system.name, unit, values: all.map(of) });
   return [
@@ -68,12 +67,11 @@ async function costs(context: Context, system: System, one: Case): Promise<Resul
 }
 
 /** Memory of a process of Node that loads nothing. */
-async function bareMemory({ repeats }: Context): Promise<Result> {
-  const values: number[] = [];
-  for (let i = 0; i < repeats; i += 1) {
+async function bareMemory(context: Context): Promise<Result> {
+  const values = await repeated(context, async () => {
     const { stdout } = await promisify(execFile)(process.execPath, ['-p', 'process.memoryUsage.rss()']);
-    values.push(Number(stdout) / mebibyte);
-  }
+    return Number(stdout) / mebibyte;
+  });
   return line({ bench, case: 'nothing loaded', system: 'floor, Node alone', unit: 'MiB of memory', values });
 }
 

@@ -3,9 +3,9 @@
 import { closeSync, fdatasyncSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import pg from 'pg';
-import { line } from '../lib/lines.ts';
+import { line, repeated } from '../lib/lines.ts';
 import { nowNs } from '../lib/marks.ts';
-import { numberOf } from '../lib/sql.ts';
+import { executing, expectNumber } from '../lib/sql.ts';
 import type { Bench, Context, Figure } from '../types.ts';
 
 const item = 'x'.repeat(50);
@@ -78,10 +78,8 @@ async function sendUntil(client: pg.Client, query: pg.QueryConfig, until: number
 /** Throws unless all that was sent is there. */
 async function checkWritten(client: pg.Client, { name, statement, rows }: Case, sent: number): Promise<void> {
   if (statement === undefined) return;
-  const execute = (text: string, values: unknown[]) => client.query(text, values);
   const written = 'select (select count(*) from items) + (select n from counter) as n';
-  const seen = await numberOf({ execute }, written);
-  if (seen !== sent * rows) throw new Error(`${name}: ${seen} rows were written, and not ${sent * rows}.`);
+  await expectNumber(executing(client), `rows written in ${name}`, written, sent * rows);
 }
 
 const pageBytes = 8_192;
@@ -112,8 +110,7 @@ async function run(context: Context): Promise<Figure> {
   const all = [disk, ...cases.map((each) => ({ ...each, measure: () => once(context, each) }))];
   const figure: Figure = { results: [], verdicts: [] };
   for (const { name, unit, measure } of all) {
-    const values: number[] = [];
-    for (let i = 0; i < context.repeats; i += 1) values.push(await measure());
+    const values = await repeated(context, async () => measure());
     const result = line({ bench: 'floors', case: name, system: 'floor', unit, values });
     context.say(`${name}: ${Math.round(result.value)} ${unit}`);
     figure.results.push(result);

@@ -2,6 +2,7 @@
 
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Lockkeeper } from '../../src/index.ts';
+import { listed } from '../lib/lines.ts';
 import { config, Load, type Seen } from '../lib/load.ts';
 import { nowNs } from '../lib/marks.ts';
 import { withClient } from '../lib/server.ts';
@@ -22,14 +23,8 @@ const partsOf = ({ quick }: Context) =>
   quick ? { seconds: 10, offered: 3, pressed: 1 } : { seconds: 60, offered: 10, pressed: 5 };
 
 const line = (name: string, value: number, unit: string, overshoot: number | null = null): Result => ({
-  bench,
-  case: name,
-  system: 'lockkeeper',
-  value,
-  unit,
-  spread: [value, value],
+  ...listed(bench, name, unit, [value]),
   overshoot,
-  ratio: null,
 });
 
 /** Runs that are not at an end. */

@@ -3,7 +3,8 @@
 import type { Database } from '../../src/database.ts';
 import { job } from '../../src/index.ts';
 import type { Lease } from '../../src/leases.ts';
-import { listed, reached } from '../lib/lines.ts';
+import { refOf } from '../../src/worker/held.ts';
+import { type RateCase, ratesOf } from '../lib/lines.ts';
 import {
   admitAll,
   expectNumber,
@@ -14,22 +15,19 @@ import {
   submitAll,
   withOurs,
 } from '../lib/sql.ts';
-import type { Bench, Context, Figure } from '../types.ts';
+import type { Bench, Context } from '../types.ts';
 
 const pools = ['hot', 'second', 'third'];
 const empty = job('empty', { pool: { hot: 1, second: 1, third: 1 } }, async () => {});
 const deployments = Array.from({ length: 100 }, (_, i) => `d${i}`);
 
-type Case = {
-  name: string;
+type Case = RateCase & {
   clients: number;
   /** What a client claims, and then finishes, at once. */
   batch: number;
   /** How many of the three keys each of 100 deployments has for itself; the others all steps share. */
   ownKeys: number;
   runs: number;
-  goal?: number;
-  stretch?: number;
 };
 
 const cases = (quick: boolean): Case[] => {
@@ -96,12 +94,6 @@ async function workOff(lease: Lease, batch: number, left: { claims: number }): P
   }
 }
 
-const refOf = ({ runId, place, attempt }: { runId: string; place: number; attempt: number }) => ({
-  runId,
-  place,
-  attempt,
-});
-
 /** One step takes three keys; it is handed back, so that all are left. */
 async function checkKeys(database: Database, lease: Lease): Promise<void> {
   const { steps } = await lease.claim(1);
@@ -126,18 +118,7 @@ async function checkEnd({ lockkeeper }: Ours, database: Database, runs: number):
   );
 }
 
-async function run(context: Context): Promise<Figure> {
-  const figure: Figure = { results: [], verdicts: [] };
-  for (const each of cases(context.quick)) {
-    const rates: number[] = [];
-    for (let i = 0; i < context.repeats; i += 1) rates.push(await once(context, each));
-    const result = listed('steps', each.name, 'steps/s', rates);
-    context.say(`steps, ${each.name}: ${Math.round(result.value)}/s`);
-    figure.results.push(result);
-    if (each.goal !== undefined) figure.verdicts.push(reached(result, each.goal, each.stretch));
-  }
-  return figure;
-}
+const run = (context: Context) => ratesOf(context, 'steps', 'steps/s', cases(context.quick), once);
 
 /** The figure `steps`. */
 export const steps: Bench = {

@@ -4,7 +4,7 @@ import type pg from 'pg';
 import { PgBoss } from 'pg-boss';
 import { job, type Lockkeeper } from '../../src/index.ts';
 import { withClient } from '../lib/server.ts';
-import { secondsOf, submitBatch, withOurs } from '../lib/sql.ts';
+import { executing, expectNumber, secondsOf, submitBatch, withOurs } from '../lib/sql.ts';
 import { type Interval, medianInterval, ratioOfPairs } from '../lib/stats.ts';
 import type { Bench, Context, Figure, Result, Verdict } from '../types.ts';
 
@@ -31,11 +31,6 @@ async function inTransaction(client: pg.Client, work: () => Promise<unknown>): P
   await client.query('commit');
 }
 
-async function checkCount(client: pg.Client, what: string, text: string, n: number): Promise<void> {
-  const { rows } = await client.query<{ n: string }>(text);
-  if (Number(rows[0]?.n) !== n) throw new Error(`${what}: ${rows[0]?.n}, and not ${n}.`);
-}
-
 function ours(lockkeeper: Lockkeeper, client: pg.Client): Submitter {
   const queued = "select count(*) as n from lockkeeper.runs where state = 'queued'";
   const tickets = "select count(*) as n from pgboss.job where name = 'lockkeeper.runs'";
@@ -48,8 +43,8 @@ function ours(lockkeeper: Lockkeeper, client: pg.Client): Submitter {
         ),
       ),
     check: async (n) => {
-      await checkCount(client, 'queued runs', queued, n);
-      await checkCount(client, 'their tickets', tickets, n);
+      await expectNumber(executing(client), 'queued runs', queued, n);
+      await expectNumber(executing(client), 'their tickets', tickets, n);
     },
   };
 }
@@ -65,8 +60,10 @@ function theirs(boss: PgBoss, client: pg.Client): Submitter {
           { db },
         ),
       ),
-    check: (n) =>
-      checkCount(client, 'jobs', `select count(*) as n from pgboss.job where name = '${queue}'`, n),
+    check: (n) => {
+      const inserted = `select count(*) as n from pgboss.job where name = '${queue}'`;
+      return expectNumber(executing(client), 'jobs', inserted, n);
+    },
   };
 }
 

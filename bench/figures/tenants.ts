@@ -1,6 +1,7 @@
 /** Many tenants with a small limit each, and room for all of them: how long until everybody was served. */
 
 import { itemsFrom, ours, systemsThatKeep } from '../lib/flow.ts';
+import { repeated } from '../lib/lines.ts';
 import { nowNs } from '../lib/marks.ts';
 import { inPlace, type Place, repeat, type Sample } from '../lib/measure.ts';
 import { boundsOf, handledOf, overshootOf } from '../lib/observer.ts';
@@ -50,7 +51,6 @@ async function once({ system, url, folder }: Place): Promise<Sample> {
 
 /** Runs a second of ours with three limits in one process, as `runs` measures them, in this very run of the bench. */
 async function rawRate(context: Context): Promise<number> {
-  const rates: number[] = [];
   const rush = {
     limit: { kind: 'three' },
     processes: 1,
@@ -58,9 +58,8 @@ async function rawRate(context: Context): Promise<number> {
     least: rawRuns,
     seconds: 60,
   } as const;
-  for (let i = 0; i < context.repeats; i += 1)
-    rates.push(await inPlace(context, await ours(), (place) => rateOfRush(place, rush)));
-  return median(rates);
+  const system = await ours();
+  return median(await repeated(context, () => inPlace(context, system, (place) => rateOfRush(place, rush))));
 }
 
 function verdictOf(own: Result, rate: number): Verdict {

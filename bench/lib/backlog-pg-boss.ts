@@ -3,7 +3,7 @@
 import { PgBoss } from 'pg-boss';
 import type { BenchServer } from '../types.ts';
 import { nowNs } from './marks.ts';
-import { numberOf } from './sql.ts';
+import { expectNumber } from './sql.ts';
 
 const queue = 'bench';
 const blockedGroup = { id: 'gate' };
@@ -85,9 +85,7 @@ export class PgBossBacklog {
   async check(): Promise<void> {
     const execute = (text: string, values: unknown[]) => this.#boss.getDb().executeSql(text, values);
     const waiting = `select count(*) as n from pgboss.job where name = '${queue}' and state = 'created'`;
-    const queued = await numberOf({ execute }, waiting);
-    if (queued !== this.#blocked)
-      throw new Error(`${queued} jobs wait in pg-boss, and not ${this.#blocked}.`);
+    await expectNumber({ execute }, 'jobs that wait in pg-boss', waiting, this.#blocked);
   }
 
   #sendBlocked() {

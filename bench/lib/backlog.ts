@@ -3,6 +3,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { createLockkeeper, job, type Lockkeeper, migrateDatabase } from '../../src/index.ts';
 import type { BenchServer } from '../types.ts';
+import { asleep } from './asleep.ts';
 import { nowNs } from './marks.ts';
 import { type Handled, overshootOf } from './observer.ts';
 import { expectNumber, quiet, submitAll } from './sql.ts';
@@ -209,15 +210,6 @@ export class Slot {
   /** The most handlers that were at it at once, over one. */
   get overshoot(): number {
     return overshootOf(this.#handled, 1);
-  }
-}
-
-/** Resolves when nothing is to be laned and no lane of runs is open: whoever waits sleeps. */
-export async function asleep({ database }: Lockkeeper): Promise<void> {
-  for (;;) {
-    const { rows } = await database.execute('select lane or admit as open from lockkeeper.todo()', []);
-    if (rows[0]?.open === false) return;
-    await delay(1);
   }
 }
 

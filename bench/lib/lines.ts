@@ -1,6 +1,6 @@
 /** Lines of results and their verdicts, for figures that measure ours alone. */
 
-import type { Result, Verdict } from '../types.ts';
+import type { Context, Figure, Result, Verdict } from '../types.ts';
 import { median, spread } from './stats.ts';
 
 /** The line of ours: median, least and greatest of the repeats. What is listed here has no key that could be exceeded. */
@@ -20,6 +20,34 @@ export function line(
     overshoot: null,
     ratio: null,
   } satisfies Result;
+}
+
+/** What a case of rates must reach; without a goal it is only listed. */
+export type RateCase = { name: string; goal?: number; stretch?: number };
+
+/** Measures each case of ours as often as the context says, and judges those that have a goal. */
+export async function ratesOf<Case extends RateCase>(
+  context: Context,
+  bench: string,
+  unit: string,
+  cases: readonly Case[],
+  once: (context: Context, one: Case) => Promise<number>,
+): Promise<Figure> {
+  const figure: Figure = { results: [], verdicts: [] };
+  for (const each of cases) {
+    const result = listed(bench, each.name, unit, await repeated(context, () => once(context, each)));
+    context.say(`${each.name}: ${Math.round(result.value)} ${unit}`);
+    figure.results.push(result);
+    if (each.goal !== undefined) figure.verdicts.push(reached(result, each.goal, each.stretch));
+  }
+  return figure;
+}
+
+/** What one measurement gives, as often as the context says. */
+export async function repeated<T>({ repeats }: Context, once: () => Promise<T>): Promise<T[]> {
+  const values: T[] = [];
+  for (let i = 0; i < repeats; i += 1) values.push(await once());
+  return values;
 }
 
 /** Whether a rate is at least what it must be; the stretch is shown beside it. */

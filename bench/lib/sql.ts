@@ -1,5 +1,6 @@
 /** Lockkeeper on a new database of the bench, driven by its SQL functions alone: no loop and no handler is between. */
 
+import type pg from 'pg';
 import { type Database, openDatabase, untilDone } from '../../src/database.ts';
 import {
   type AnyJob,
@@ -109,8 +110,18 @@ export async function numberOf({ execute }: Pick<Database, 'execute'>, text: str
   return Number(rows[0]?.n);
 }
 
+/** A client of pg as these functions take it. */
+export const executing = (client: pg.ClientBase): Pick<Database, 'execute'> => ({
+  execute: (text, values) => client.query(text, values),
+});
+
 /** Throws unless the statement answers this number. */
-export async function expectNumber(database: Database, what: string, text: string, n: number): Promise<void> {
+export async function expectNumber(
+  database: Pick<Database, 'execute'>,
+  what: string,
+  text: string,
+  n: number,
+): Promise<void> {
   const seen = await numberOf(database, text);
   if (seen !== n) throw new Error(`${what}: ${seen}, and not ${n}.`);
 }

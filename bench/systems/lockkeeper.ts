@@ -1,18 +1,15 @@
 /** Ours: an item is a run of one step, a limit is a few lines of configuration. */
 
 import manifest from '../../package.json' with { type: 'json' };
-import { createLockkeeper, job, type Logger, migrateDatabase } from '../../src/index.ts';
+import { createLockkeeper, job, migrateDatabase } from '../../src/index.ts';
+import { quiet as log, submitAll } from '../lib/sql.ts';
 import type { Item, Limit, System, Work } from '../types.ts';
 
-const batch = 1_000;
 /** More than anything here has at once. */
 const neverFull = 1_000_000;
 const pool = 'pool';
 /** More than any figure has waiting for a pool. */
 const admittedAhead = 10_000;
-
-/** Of no interest is what happens; of interest is what goes wrong. */
-const log: Logger = { debug: () => {}, info: () => {}, warn: console.error, error: console.error };
 
 /** The limit as configuration. */
 function configOf(limit: Limit): unknown {
@@ -67,10 +64,9 @@ export const lockkeeper: System = {
 
   async open(url) {
     const lockkeeper = await createLockkeeper({ connectionString: url, log });
-    const submit = async (items: readonly Item[]) => {
-      for (let from = 0; from < items.length; from += batch) {
-        await lockkeeper.submitMany(items.slice(from, from + batch).map(submissionOf));
-      }
+    const submit = (items: readonly Item[]) => {
+      const submissions = items.map(submissionOf);
+      return submitAll(lockkeeper, submissions.length, (no) => submissions[no]);
     };
     return { submit, close: () => lockkeeper.close() };
   },

@@ -1,5 +1,6 @@
 /** Part 3: a free run behind 100,000 runs that sleep at a full limit; from its submit to its handler's start. */
 
+import { asleep } from '../../bench/lib/asleep.ts';
 import { createLockkeeper, job, type Lockkeeper } from '../../src/index.ts';
 import { delay, monotonicMs } from '../../src/wake.ts';
 import type { Place } from './place.ts';
@@ -10,6 +11,7 @@ const batch = 2_000;
 const customers = 1_000;
 const samples = 200;
 const atMostMs = 50;
+const lookEveryMs = 20;
 
 const config = {
   concurrency: {
@@ -38,11 +40,11 @@ export async function latency(place: Place): Promise<string[]> {
     const started = monotonicMs();
     for (let no = 0; no < blocked; no += batch) await lockkeeper.submitMany(submissions(no));
     const submitted = monotonicMs();
-    await allAsleep(place);
-    const asleep = monotonicMs();
+    await asleep(place, lookEveryMs);
+    const slept = monotonicMs();
     console.log(
       `  ${blocked} runs submitted in ${((submitted - started) / 1_000).toFixed(1)} s,` +
-        ` all asleep ${((asleep - submitted) / 1_000).toFixed(1)} s later`,
+        ` all asleep ${((slept - submitted) / 1_000).toFixed(1)} s later`,
     );
     if (place.profile) await forgetFunctions(place.database);
     const times: number[] = [];
@@ -83,15 +85,6 @@ function submissions(from: number): unknown[] {
     job: 'gated',
     tags: { gate: 'shut', customer: `c${(from + i) % customers}` },
   }));
-}
-
-/** Nothing to lane, and no lane that a tick would look at: one run holds the gate, all others sleep. */
-async function allAsleep({ database }: Place): Promise<void> {
-  for (;;) {
-    const { rows } = await database.execute('select lane or admit as open from lockkeeper.todo()', []);
-    if (rows[0]?.open === false) return;
-    await delay(20);
-  }
 }
 
 /** All but the one that holds the gate must still wait, or this measured something else. */

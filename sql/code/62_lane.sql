@@ -31,8 +31,8 @@ begin
   delete from lockkeeper_data.open_lanes o using asleep a where o.lane_id = a.lane_id;
 end $$;
 
--- Gives runs that were just submitted their keys and lane.
-create function lockkeeper_data.lane_arrivals(p_n int) returns int
+-- Gives runs that were just submitted their keys and lane. p_sleep: who lanes again in this call locks lanes after this, and must not hold keys.
+create function lockkeeper_data.lane_arrivals(p_n int, p_sleep boolean) returns int
 language plpgsql as $$
 declare
   v_runs bigint[];
@@ -43,8 +43,7 @@ begin
   if v_runs <> '{}' then
     v_subjects := lockkeeper_data.lanes_of('run', v_runs, array_fill(0, array[cardinality(v_runs)]));
     perform lockkeeper_data.join_lanes(v_subjects);
-    -- Who lanes again in this call locks lanes after this, and must not hold keys.
-    if not lockkeeper_data.stale('step') and not lockkeeper_data.stale('run') then
+    if p_sleep then
       perform lockkeeper_data.sleep_newborn(array(select s.lane_id from unnest(v_subjects) s));
     end if;
   end if;
@@ -144,7 +143,9 @@ end $$;
 create function lockkeeper.lane(n int default 1000, out laned int, out more boolean, out again boolean)
 language plpgsql
 set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan set jit = off set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off set lock_timeout = '30s' as $$
-declare v_moved int := 0;
+declare
+  v_moved int := 0;
+  v_stale lockkeeper_data.subject_kind;
 begin
   laned := 0;
   more := false;
@@ -152,15 +153,14 @@ begin
   perform lockkeeper_data.check_isolation();
   if not pg_try_advisory_xact_lock(5505019530000000000 + 4097) then return; end if;
   perform lockkeeper_data.lock_configuration();
+  -- Ready steps before runs: a run that looks at their keys must see what they ask.
+  v_stale := case when lockkeeper_data.stale('step') then 'step' when lockkeeper_data.stale('run') then 'run' end;
   -- Arrivals first: one of them may come before all that is laned again.
-  laned := lockkeeper_data.lane_arrivals(n);
+  laned := lockkeeper_data.lane_arrivals(n, v_stale is null);
   more := laned >= n;
   if more then return; end if;
-  -- Ready steps before runs: a run that looks at their keys must see what they ask.
-  if lockkeeper_data.stale('step') then
-    v_moved := lockkeeper_data.relane('step', n);
-  elsif lockkeeper_data.stale('run') then
-    v_moved := lockkeeper_data.relane('run', n);
+  if v_stale is not null then
+    v_moved := lockkeeper_data.relane(v_stale, n);
   end if;
   laned := laned + v_moved;
   more := v_moved > 0;

@@ -3,6 +3,7 @@
 import type { AnyJob, HandlerContext, Logger } from '../jobs.ts';
 import { problemsOf, storable } from '../schema.ts';
 import type { Claimed, Ending, StepError } from '../steps.ts';
+import { refOf } from './held.ts';
 
 export type HandlerOptions = {
   job: Pick<AnyJob, 'handlerOf' | 'parseInput'> | undefined;
@@ -15,7 +16,7 @@ export type HandlerOptions = {
 /** How a step's attempt ended: an output that cannot be stored and a handler that throws are failures. */
 export async function runHandler(options: HandlerOptions): Promise<Ending> {
   const { step } = options;
-  const ref = { runId: step.runId, place: step.place, attempt: step.attempt };
+  const ref = refOf(step);
   try {
     const output = (await callHandler(options)) ?? null;
     const problem = problemOf(output);

@@ -23,6 +23,9 @@ export class AttemptAborted extends Error {
   }
 }
 
+/** What names an attempt, without what else is known of it. */
+export const refOf = ({ runId, place, attempt }: AttemptRef): AttemptRef => ({ runId, place, attempt });
+
 export const keyOf = ({ runId, place, attempt }: AttemptRef): string => `${runId}.${place}.${attempt}`;
 
 export class Held {

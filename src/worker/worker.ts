@@ -17,7 +17,7 @@ import { delay, idleMs, type Loop, loop } from '../wake.ts';
 import { Claiming } from './claiming.ts';
 import { finishAll } from './finishing.ts';
 import { runHandler } from './handler.ts';
-import { Held } from './held.ts';
+import { Held, refOf } from './held.ts';
 import type { FromRenewal, RenewalData } from './renewal.ts';
 
 export type WorkerOptions = {
@@ -292,8 +292,6 @@ export class Worker {
     this.#parts.onProgress();
   }
 }
-
-const refOf = ({ runId, place, attempt }: Claimed) => ({ runId, place, attempt });
 
 /** The logger with fields on every line, if it can (pino can). */
 export function childOf(log: Logger, fields: object): Logger {
