@@ -6,6 +6,7 @@
 import type { Executor } from './database.ts';
 import type { Claimed, Ending } from './steps.ts';
 import { claimedOf, itemOf } from './steps.ts';
+import type { Wake } from './wake.ts';
 
 /**
  * Which versions of a job a worker accepts: `same` are those with the same steps and edges as its own, `exact` its own
@@ -34,6 +35,19 @@ export type Answer = 'accepted' | 'already' | 'refused';
 
 /** An attempt that its worker must abort: its run is canceled, or it is no longer the worker's. */
 export type Abort = AttemptRef & { reason: 'canceled' | 'lost' };
+
+type Row = Record<string, unknown>;
+
+/** What an exchange did. */
+export type Exchanged = {
+  /** Of the endings, in their order; `retry`: it was not done, there are too many keys at once. */
+  answers: (Answer | 'retry')[];
+  steps: Claimed[];
+  /** It is worth another claim at once. */
+  more: boolean;
+  /** For whom there may be something to do now. */
+  wakes: Wake[];
+};
 
 const versionsPerCall = 64;
 
@@ -96,6 +110,23 @@ export class Lease {
     this.#number += 1n;
     const [row] = rows as [{ steps: Record<string, unknown>[]; more: boolean }];
     return { steps: row.steps.map(claimedOf), more: row.more };
+  }
+
+  /**
+   * Finishes and claims up to `n` in one: the slots given back may be taken at once by what waits for them. With `n` 0
+   * nothing is claimed. An answer `retry` is for the caller to send again.
+   * @throws {LeaseEndedError} when `n` is not 0; then nothing was done.
+   */
+  async exchange(endings: readonly Ending[], n: number): Promise<Exchanged> {
+    const { rows } = await this.#execute('select * from lockkeeper.exchange($1, $2, $3, $4)', [
+      this.id,
+      JSON.stringify(endings.map(itemOf)),
+      n > 0 ? String(this.#number) : null,
+      n,
+    ]);
+    if (n > 0) this.#number += 1n;
+    const [row] = rows as [{ answers: Exchanged['answers']; steps: Row[]; more: boolean; wakes: Wake[] }];
+    return { ...row, steps: row.steps.map(claimedOf) };
   }
 
   /** Ends attempts, in one statement unless they use too many keys at once; the answers are in their order. */

@@ -21,7 +21,7 @@ import {
 } from './runs.ts';
 import { parseSubmission, type SubmitOptions, submissionOf } from './schema.ts';
 import { type Reason, why } from './slots.ts';
-import { loop, Wakes, type Woken } from './wake.ts';
+import { allWakes, type Loop, loop, type Wake, Wakes, type Woken } from './wake.ts';
 import { Worker, type WorkerOptions } from './worker/worker.ts';
 
 export type LockkeeperOptions = {
@@ -160,14 +160,15 @@ export class Lockkeeper {
     this.#looking ??= this.#started(this.#lookForResults());
     const stopped = AbortSignal.any([this.#closing.signal, ...(options.signal ? [options.signal] : [])]);
     const ended = this.#results.waitFor(runId, stopped);
-    this.#wakes.wakeHere();
+    this.#wakes.wakeHere(['end']);
     return (await ended) as Omit<RunResult, 'outputs'> & { outputs: Partial<Outputs> };
   }
 
-  #lookForResults() {
+  #lookForResults(): Loop & Woken {
     const onError = (error: Error) =>
       this.#parts.log.warn({ err: error }, 'results could not be read; trying again');
-    return loop({ tick: () => this.#results.tick().then(() => false), onError });
+    const tick = () => this.#results.tick().then(() => false);
+    return { ...loop({ tick, onError }), wakes: ['end'] };
   }
 
   /** Submits a run and waits for its end. */
@@ -247,8 +248,7 @@ export class Lockkeeper {
       database,
       log,
       jobs: this.#jobs,
-      // It claims by itself after each finish.
-      onProgress: () => this.#progress(worker),
+      onProgress: (wakes) => this.#progress(wakes, worker),
     });
     await worker.open();
     worker.start();
@@ -258,12 +258,12 @@ export class Lockkeeper {
   /** Starts a coordinator: admits runs, takes submissions, reaps. Every deployment needs at least one somewhere. */
   startCoordinator(): Working {
     const { database, queue, settings, log } = this.#parts;
-    const coordinator = new Coordinator({
+    const coordinator: Coordinator = new Coordinator({
       database,
       queue,
       settings,
       log,
-      onProgress: () => this.#progress(),
+      onProgress: (wakes) => this.#progress(wakes, coordinator),
       workers: () => [...this.#working.values()].filter((part) => part instanceof Worker),
     });
     coordinator.start();
@@ -283,10 +283,16 @@ export class Lockkeeper {
     return working;
   }
 
-  /** Ticks our own loops at once, and hints to all others. */
-  #progress(except?: Woken): void {
-    this.#wakes.wakeHere(except);
-    this.#wakes.send();
+  /** Ticks our own loops at once, and hints to all others, but for what a loop of ours looks for: it tells what it leaves. */
+  #progress(wakes: readonly Wake[] = allWakes, except?: Woken): void {
+    const parts = [...this.#working.values()].filter((part) => part !== except);
+    const here: readonly Wake[] = [
+      ...(parts.some((part) => part instanceof Coordinator) ? (['admit'] as const) : []),
+      ...(parts.some((part) => part instanceof Worker && part.hasRoom) ? (['claim'] as const) : []),
+    ];
+    this.#wakes.wakeHere(wakes, except);
+    const left = wakes.filter((wake) => !here.includes(wake));
+    if (left.length > 0) this.#wakes.send(left);
   }
 
   /** Stops what was started here (workers first), and closes all connections. */

@@ -95,12 +95,22 @@ export function loop(options: LoopOptions): Loop {
 
 type WakesDatabase = Pick<Database, 'execute' | 'connectionString' | 'schema'>;
 
+/** For whom there may be something to do: coordinators, workers, who waits for the end of runs. */
+export type Wake = 'admit' | 'claim' | 'end';
+export const allWakes: readonly Wake[] = ['admit', 'claim', 'end'];
+
 /** What a hint wakes: a loop, or what has one. */
-export type Woken = { wake(): void };
+export type Woken = {
+  /** `here`: this process found it, and tells others only what this loop leaves. */
+  wake(here?: boolean): void;
+  /** What it is woken for; all if left out. */
+  readonly wakes?: readonly Wake[];
+};
 
 /**
  * Hints between processes of one schema, on the channel of its name, through Postgres: sent after a commit, and never a
- * promise. They say nothing but who sent them: a process has woken its own loops already, and does not listen to itself.
+ * promise. They say who sent them, since a process has woken its own loops already and does not listen to itself, and for
+ * whom they are, all if they do not say.
  */
 export class Wakes {
   readonly #database: WakesDatabase;
@@ -109,7 +119,7 @@ export class Wakes {
   readonly #onError: (error: Error) => void;
   #listening: { close(): Promise<void> } | undefined;
   #sending: Promise<void> | undefined;
-  #again = false;
+  readonly #due = new Set<Wake>();
 
   constructor(database: WakesDatabase, onError: (error: Error) => void) {
     this.#database = database;
@@ -121,8 +131,9 @@ export class Wakes {
     this.#listening ??= listen({
       connectionString: this.#database.connectionString,
       channel: this.#database.schema,
-      onNotify: (sender) => {
-        if (sender !== this.#id) this.wakeHere();
+      onNotify: (sender = '') => {
+        const [id, ...wakes] = sender.split(' ');
+        if (id !== this.#id) this.#wake(wakes.length > 0 ? (wakes as Wake[]) : allWakes, false);
       },
       wait: (attempt) => delay(errorWaitMs(attempt)),
       onError: this.#onError,
@@ -132,26 +143,29 @@ export class Wakes {
   }
 
   /** Wakes the listeners of this process, now and without Postgres, but for the one that has just looked. */
-  wakeHere(except?: Woken): void {
-    for (const each of this.#listeners) if (each !== except) each.wake();
+  wakeHere(wakes: readonly Wake[] = allWakes, except?: Woken): void {
+    this.#wake(wakes, true, except);
+  }
+
+  #wake(wakes: readonly Wake[], here: boolean, except?: Woken): void {
+    for (const each of this.#listeners)
+      if (each !== except && (each.wakes ?? allWakes).some((wake) => wakes.includes(wake))) each.wake(here);
   }
 
   /** Tells everybody that something may have changed. Returns at once; a hint that cannot be sent is reported and lost. */
-  send(): void {
-    if (this.#sending) {
-      this.#again = true;
-      return;
-    }
-    this.#sending = this.#sendAll();
+  send(wakes: readonly Wake[] = allWakes): void {
+    for (const wake of wakes) this.#due.add(wake);
+    this.#sending ??= this.#sendAll();
   }
 
   async #sendAll(): Promise<void> {
-    do {
-      this.#again = false;
+    while (this.#due.size > 0) {
       const { execute, schema } = this.#database;
-      await execute('select pg_notify($1, $2)', [schema, this.#id]).catch(this.#onError);
+      const payload = [this.#id, ...this.#due].join(' ');
+      this.#due.clear();
+      await execute('select pg_notify($1, $2)', [schema, payload]).catch(this.#onError);
       await delay(hintEveryMs);
-    } while (this.#again);
+    }
     this.#sending = undefined;
   }
 

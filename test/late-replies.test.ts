@@ -27,7 +27,7 @@ async function working(name: string, onClaim = (reply: Promise<Rows>) => reply):
     ...database,
     execute: (text, values) => {
       const reply = database.execute(text, values);
-      return text.includes('lockkeeper.claim') ? onClaim(reply) : reply;
+      return text.includes('lockkeeper.exchange') ? onClaim(reply) : reply;
     },
   };
   const load = job('load', { pool: 'api', retry: { maxAttempts: 1 } }, () => {

@@ -23,7 +23,7 @@ const failing: Database = {
   ...database,
   execute: async (text, values) => {
     if (away !== '' && text.includes(away)) throw new Error('the database is away');
-    if (wide && text.includes('lockkeeper.claim') && Number(values[2]) > 1)
+    if (wide && text.includes('lockkeeper.exchange') && Number(values[3]) > 1)
       throw Object.assign(new Error('too large'), { code: '54000' });
     const reply = await database.execute(text, values);
     if (lost !== '' && text.includes(lost)) throw new Error('the answer is lost');
@@ -60,7 +60,7 @@ test('an outcome that could not be stored is stored by the next tick; until then
   const { worker, runId } = await working(60_000);
   await worker.tick();
   expect(worker.running).toBe(1);
-  away = 'lockkeeper.finish';
+  away = 'lockkeeper.exchange';
   const untilItFails = async () => {
     for (;;) await worker.tick();
   };
@@ -75,7 +75,7 @@ test('an outcome that could not be stored is stored by the next tick; until then
 
 test('of a claim whose answer was lost, the repeat is as late as the first: its steps are handed back unstarted', async () => {
   const { worker, runId } = await working(1_500);
-  lost = 'lockkeeper.claim';
+  lost = 'lockkeeper.exchange';
   await expect(worker.tick()).rejects.toThrow('lost');
   lost = '';
   block(600);

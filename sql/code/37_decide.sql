@@ -1,17 +1,17 @@
 -- The chooser: which subjects of open lanes are granted, which lanes sleep, and where.
 
--- The first watcher of a key that wants no more than the room, as taker or as looker.
-create function lockkeeper_data.first_watcher(p_counts lockkeeper_data.subject_kind, p_key bigint, p_room bigint, p_look bigint) returns lockkeeper_data.watches
+-- The first watcher of a key that wants no more than the room, as taker or as looker, but for some lanes.
+create function lockkeeper_data.first_watcher(p_counts lockkeeper_data.subject_kind, p_key bigint, p_room bigint, p_look bigint, p_but bigint[]) returns lockkeeper_data.watches
 language plpgsql stable as $$
 declare
   w lockkeeper_data.watches;
   v_takes boolean := lockkeeper_data.fits_any(p_key, p_room);
 begin
   select x.* into w from (
-    (select * from lockkeeper_data.watches t where v_takes and t.root = 0 and t.key_id = p_key and t.counts = p_counts and t.amount <= p_room
+    (select * from lockkeeper_data.watches t where v_takes and t.root = 0 and t.key_id = p_key and t.counts = p_counts and t.amount <= p_room and t.lane_id <> all (p_but)
      order by t.priority desc, t.run_id, t.attempts, t.place limit 1)
     union all
-    (select * from lockkeeper_data.watches t where p_look > 0 and t.root > 0 and t.key_id = p_key and t.counts = p_counts and t.amount <= p_look
+    (select * from lockkeeper_data.watches t where p_look > 0 and t.root > 0 and t.key_id = p_key and t.counts = p_counts and t.amount <= p_look and t.lane_id <> all (p_but)
      order by t.priority desc, t.run_id, t.attempts, t.place limit 1)) x
   order by x.priority desc, x.run_id, x.attempts, x.place limit 1;
   return w;
@@ -20,8 +20,10 @@ end $$;
 -- Decides, in order and without writing, which of the first subjects of some lanes are granted, at most so many, and which lanes must sleep.
 -- Exact where the caller owns the lanes and holds the locks of all of their keys; else what it seems.
 -- Nobody is granted past one that comes before him and still sleeps beside room, until the batons of the open lanes here have reached it (held).
--- p_only: grant no other runs than these. p_before: look at no subject from there on.
-create function lockkeeper_data.decide(p_lanes bigint[], p_n int, p_only bigint[] default null, p_before lockkeeper_data.open_lanes default null)
+-- A lane among them that sleeps is decided like the others.
+-- p_only: grant no other runs than these. p_before: look at no subject from there on. p_keys, p_used, p_asked: what the caller changes there, not yet counted.
+create function lockkeeper_data.decide(p_lanes bigint[], p_n int, p_only bigint[] default null, p_before lockkeeper_data.open_lanes default null,
+  p_keys bigint[] default '{}', p_used bigint[] default '{}', p_asked bigint[] default '{}')
 returns lockkeeper_data.decision
 language plpgsql as $$
 declare
@@ -49,6 +51,13 @@ begin
         cross join lateral unnest(l.keys || l.look_keys || l.ask_keys) x(key_id)) u
   left join lockkeeper_data.counters n on n.key_id = u.key_id
   left join lockkeeper_data.limits m on m.id = n.limit_id;
+  for i in 1 .. coalesce(cardinality(p_keys), 0) loop
+    k := array_position(v_keys, p_keys[i]);
+    if k is not null then
+      v_used[k] := v_used[k] + p_used[i];
+      v_asked[k] := v_asked[k] + p_asked[i];
+    end if;
+  end loop;
   -- Another may have buried what was chosen without its lock.
   v_keys := coalesce(v_keys, '{}');
   d.seen_used := v_used; d.seen_asked := v_asked; d.seen_capacity := v_capacity;
@@ -136,7 +145,7 @@ begin
     foreach k in array v_watched loop
       if not v_known[k] then
         v_first[k] := lockkeeper_data.first_watcher(v_counts, v_keys[k], coalesce(v_capacity[k] - v_used[k], 2147483647),
-                                                    coalesce(v_capacity[k] + v_buffer[k] - v_used[k] - v_asked[k], 2147483647));
+                                                    coalesce(v_capacity[k] + v_buffer[k] - v_used[k] - v_asked[k], 2147483647), p_lanes);
         v_known[k] := true;
       end if;
       v_next := v_first[k];
@@ -202,21 +211,27 @@ begin
        or (d.asleep_lanes <> '{}' and (coalesce(c.in_use, 0) < s.used or coalesce(c.asked, 0) < s.asked)));
 end $$;
 
--- Writes a decision that was made under the locks of all of its keys. Answers whether it opened a lane.
-create function lockkeeper_data.write_decision(d lockkeeper_data.decision) returns boolean
+-- Writes a decision that was made under the locks of all of its keys, and counts it together with what else the caller changes at keys: what is
+-- given back and taken again is the same. Answers whether it opened a lane.
+create function lockkeeper_data.write_decision(d lockkeeper_data.decision, p_keys bigint[] default '{}', p_used bigint[] default '{}', p_asked bigint[] default '{}')
+returns boolean
 language plpgsql as $$
 begin
-  perform lockkeeper_data.count_slots(d.keys, d.used, d.asked);
+  perform lockkeeper_data.count_slots(p_keys || d.keys, p_used || d.used, p_asked || d.asked);
   perform lockkeeper_data.take_slots(d.run_ids, d.places, d.lane_ids);
   delete from lockkeeper_data.waiting w using unnest(d.run_ids, d.places) g(run_id, place)
   where w.run_id = g.run_id and w.place = g.place;
 
-  delete from lockkeeper_data.watches where lane_id = any (d.examined || d.empty);
-  insert into lockkeeper_data.watches (lane_id, root, key_id, amount, counts, version_id, priority, run_id, attempts, place)
+  -- What sleeps on where it slept is not written again.
+  delete from lockkeeper_data.watches w where w.lane_id = any (d.examined || d.empty)
+    and not exists (select from unnest(d.asleep_lanes, d.asleep_roots) a(lane_id, root) where a.lane_id = w.lane_id and a.root = w.root);
+  insert into lockkeeper_data.watches as w (lane_id, root, key_id, amount, counts, version_id, priority, run_id, attempts, place)
   select a.lane_id, a.root, a.key_id, a.amount, l.counts, l.version_id, l.priority, a.run_id, a.attempts, a.place
   from unnest(d.asleep_lanes, d.asleep_roots, d.asleep_keys, d.asleep_amounts, d.asleep_runs, d.asleep_attempts, d.asleep_places)
        a(lane_id, root, key_id, amount, run_id, attempts, place)
-  join lockkeeper_data.lanes l on l.id = a.lane_id;
+  join lockkeeper_data.lanes l on l.id = a.lane_id
+  on conflict (lane_id, root) do update set key_id = excluded.key_id, amount = excluded.amount, run_id = excluded.run_id, attempts = excluded.attempts, place = excluded.place
+  where (w.key_id, w.amount, w.run_id, w.attempts, w.place) is distinct from (excluded.key_id, excluded.amount, excluded.run_id, excluded.attempts, excluded.place);
   delete from lockkeeper_data.open_lanes where lane_id = any (d.asleep_lanes);
   -- Chosen while open, a lane may have been put to sleep by another before it was owned: what does not sleep now must be open.
   insert into lockkeeper_data.open_lanes (lane_id, counts, version_id, priority, run_id, attempts, place)
@@ -225,5 +240,5 @@ begin
     and (select true from lockkeeper_data.open_lanes o where o.lane_id = l.id limit 1) is null;
 
   perform lockkeeper_data.bury_lanes(d.empty);
-  return lockkeeper_data.pass_batons(d.keys);
+  return lockkeeper_data.pass_batons(p_keys || d.keys);
 end $$;

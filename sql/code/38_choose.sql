@@ -46,9 +46,24 @@ language sql immutable
 return case when b.priority is null or a.priority > b.priority
               or (a.priority = b.priority and (a.run_id, a.attempts, a.place) <= (b.run_id, b.attempts, b.place)) then a else b end;
 
+-- The lanes that will wake where so much is given back: the first that sleep there as takers, of these job versions. With what is given back at
+-- many keys, no more than a chooser looks at.
+create function lockkeeper_data.sleepers_at(p_counts lockkeeper_data.subject_kind, p_keys bigint[], p_amounts bigint[], p_versions int[]) returns bigint[]
+language plpgsql volatile as $$
+declare v_stamp bigint := lockkeeper_data.current_stamp();
+begin
+  return array(
+    select distinct w.lane_id
+    from (select key_id, sum(amount) as amount from unnest(p_keys, p_amounts) u(key_id, amount) where amount > 0 group by key_id limit 100) u
+    cross join lateral (
+      select t.lane_id from lockkeeper_data.watches t where t.root = 0 and t.key_id = u.key_id and t.counts = p_counts and t.version_id = any (p_versions) and t.amount <= u.amount
+      order by t.priority desc, t.run_id, t.attempts, t.place limit least(u.amount, 100)) w
+    where (select l.stamp from lockkeeper_data.lanes l where l.id = w.lane_id) = v_stamp limit 100);
+end $$;
+
 -- Owns those of the lanes that a chooser needs, in their order, as far as the key locks go; cut are those beyond. Busy ones are passed over;
--- if all are busy, it waits for the first, holding nothing that anybody needs.
-create function lockkeeper_data.own_lanes(p_lanes bigint[], out owned bigint[], out cut bigint[])
+-- if all are busy, it waits for the first, holding nothing that anybody needs. p_locks: the locks that the caller will take besides.
+create function lockkeeper_data.own_lanes(p_lanes bigint[], p_locks int[] default '{}', out owned bigint[], out cut bigint[])
 language plpgsql as $$
 declare v_owned bigint[];
 begin
@@ -59,19 +74,19 @@ begin
   owned := array(
     select f.id from (
       select n.id, n.no, sum(n.new) over (order by n.no) as locks, min(n.no) over () as first
-      from (select m.id, m.no, count(*) filter (where m.nth = 1) as new
-            from (select o.id, o.no, row_number() over (partition by k order by o.no) as nth
+      from (select m.id, m.no, count(*) filter (where m.nth = 1 and m.k <> all (p_locks)) as new
+            from (select o.id, o.no, k, row_number() over (partition by k order by o.no) as nth
                   from unnest(p_lanes) with ordinality o(id, no) join lockkeeper_data.lanes x on x.id = o.id cross join lateral unnest(x.locks) k
                   where o.id = any (v_owned)) m
             group by m.id, m.no) n) f
-    where f.locks <= lockkeeper_data.most_locks() or f.no = f.first order by f.no);
+    where f.locks <= lockkeeper_data.most_locks() - cardinality(p_locks) or f.no = f.first order by f.no);
   cut := array(select u from unnest(v_owned) u where u <> all (owned));
 end $$;
 
-create function lockkeeper_data.lock_lane_keys(p_lanes bigint[]) returns void
+create function lockkeeper_data.lock_lane_keys(p_lanes bigint[], p_locks int[] default '{}') returns void
 language plpgsql volatile as $$
 begin
-  perform lockkeeper_data.lock_keys(array(select distinct n from lockkeeper_data.lanes l cross join lateral unnest(l.locks) n where l.id = any (p_lanes)));
+  perform lockkeeper_data.lock_keys(p_locks || array(select distinct n from lockkeeper_data.lanes l cross join lateral unnest(l.locks) n where l.id = any (p_lanes)));
 end $$;
 
 -- Of lanes for which the locks did not suffice, the first subject, but only if a key is left with less room by this decision than what waits

@@ -78,62 +78,74 @@ begin
   return v_runs;
 end $$;
 
--- Changes steps and all that hangs off them: needs, skips, run ends, lanes, slots, batons. The caller locked the runs, and the lanes of ready
--- steps that are canceled. One lock phase. Answers the runs for which it was done; the others did not fit and are untouched.
-create function lockkeeper_data.change_steps(p_endings lockkeeper_data.ending[], p_changes lockkeeper_data.step_change[], p_canceled bigint[]) returns bigint[]
+-- Plans changes of steps and all that hangs off them: needs, skips, run ends, lanes, slots. The caller locked the runs, and the lanes of ready
+-- steps that are canceled. What does not fit into the key locks is left out: done are the runs for which it is planned.
+create function lockkeeper_data.plan_changes(p_endings lockkeeper_data.ending[], p_changes lockkeeper_data.step_change[], p_canceled bigint[])
+returns lockkeeper_data.change_plan
 language plpgsql as $$
 declare
-  v_now timestamptz := lockkeeper.now();
-  v_of_endings lockkeeper_data.step_change[] := lockkeeper_data.changes_of_endings(p_endings, p_canceled);
-  v_changes lockkeeper_data.step_change[] := p_changes || v_of_endings;
-  v_ready lockkeeper_data.waiting[];
-  v_ending bigint[];
-  v_lock_runs bigint[]; v_lock_keys bigint[];
-  v_done bigint[];
-  v_keys bigint[]; v_used bigint[]; v_asked bigint[];
+  p lockkeeper_data.change_plan;
+  v_runs bigint[];
 begin
-  v_changes := v_changes || lockkeeper_data.changes_that_follow(v_changes);
-  v_ready := lockkeeper_data.lanes_of('step', array_agg(c.run_id), array_agg(c.place)) from unnest(v_changes) c where c.state = 'ready' and c.backoff_ms = 0;
-  v_ending := array(
-    select r.id from (select c.run_id, count(*) filter (where c.state not in ('pending', 'ready')) as ended from unnest(v_changes) c group by c.run_id) n
+  p.endings := p_endings;
+  p.canceled := p_canceled;
+  p.of_endings := lockkeeper_data.changes_of_endings(p_endings, p_canceled);
+  p.changes := p_changes || p.of_endings;
+  p.changes := p.changes || lockkeeper_data.changes_that_follow(p.changes);
+  p.ready := lockkeeper_data.lanes_of('step', array_agg(c.run_id), array_agg(c.place)) from unnest(p.changes) c where c.state = 'ready' and c.backoff_ms = 0;
+  p.ending := array(
+    select r.id from (select c.run_id, count(*) filter (where c.state not in ('pending', 'ready')) as ended from unnest(p.changes) c group by c.run_id) n
     join lockkeeper_data.runs r on r.id = n.run_id where r.steps_left = n.ended);
 
-  select array_agg(n.run_id), array_agg(n.key_id) into v_lock_runs, v_lock_keys from (
-    select c.run_id, s.key_id from unnest(v_changes) c
+  select array_agg(n.run_id), array_agg(n.key_id), array_agg(n.amount) into v_runs, p.keys, p.amounts from (
+    select c.run_id, s.key_id, coalesce(s.amount, 0) as amount from unnest(p.changes) c
       left join lockkeeper_data.slots s on s.run_id = c.run_id and s.place = c.place and c.was = 'running'
-    union select e.run_id, s.key_id from unnest(v_ending) e(run_id) join lockkeeper_data.slots s on s.run_id = e.run_id and s.place = 0
-    union select s.run_id, k from unnest(v_ready) s join lockkeeper_data.lanes l on l.id = s.lane_id cross join lateral unnest(l.ask_keys) k
-    union select c.run_id, k from unnest(v_changes) c join lockkeeper_data.waiting w on w.run_id = c.run_id and w.place = c.place
+    union all select e.run_id, s.key_id, s.amount from unnest(p.ending) e(run_id) join lockkeeper_data.slots s on s.run_id = e.run_id and s.place = 0
+    union all select s.run_id, k, 0 from unnest(p.ready) s join lockkeeper_data.lanes l on l.id = s.lane_id cross join lateral unnest(l.ask_keys) k
+    union all select c.run_id, k, 0 from unnest(p.changes) c join lockkeeper_data.waiting w on w.run_id = c.run_id and w.place = c.place
       join lockkeeper_data.lanes l on l.id = w.lane_id cross join lateral unnest(l.ask_keys) k
       where c.was = 'ready' and c.state <> 'ready') n;
-  v_done := lockkeeper_data.runs_within_locks(v_lock_runs, v_lock_keys);
-  if cardinality(v_done) < (select count(distinct u) from unnest(v_lock_runs) u) then
-    p_endings := array(select e::lockkeeper_data.ending from unnest(p_endings) e where e.run_id = any (v_done));
-    v_of_endings := array(select c::lockkeeper_data.step_change from unnest(v_of_endings) c where c.run_id = any (v_done));
-    v_changes := array(select c::lockkeeper_data.step_change from unnest(v_changes) c where c.run_id = any (v_done));
-    v_ending := array(select u from unnest(v_ending) u where u = any (v_done));
-    v_lock_keys := array(select u.key_id from unnest(v_lock_runs, v_lock_keys) u(run_id, key_id) where u.run_id = any (v_done));
-    v_ready := array(select s::lockkeeper_data.waiting from unnest(v_ready) s where s.run_id = any (v_done));
+  p.done := lockkeeper_data.runs_within_locks(v_runs, p.keys);
+  if not v_runs <@ p.done then
+    p.endings := array(select e::lockkeeper_data.ending from unnest(p.endings) e where e.run_id = any (p.done));
+    p.of_endings := array(select c::lockkeeper_data.step_change from unnest(p.of_endings) c where c.run_id = any (p.done));
+    p.changes := array(select c::lockkeeper_data.step_change from unnest(p.changes) c where c.run_id = any (p.done));
+    p.ending := array(select u from unnest(p.ending) u where u = any (p.done));
+    p.ready := array(select s::lockkeeper_data.waiting from unnest(p.ready) s where s.run_id = any (p.done));
+    select array_agg(u.key_id), array_agg(u.amount) into p.keys, p.amounts
+    from unnest(v_runs, p.keys, p.amounts) u(run_id, key_id, amount) where u.run_id = any (p.done);
   end if;
-  perform lockkeeper_data.lock_keys(array(select (k & 2047)::int from unnest(v_lock_keys) k where k is not null));
+  return p;
+end $$;
 
+-- The numbers of the locks of keys.
+create function lockkeeper_data.lock_numbers(p_keys bigint[]) returns int[]
+language sql immutable
+return array(select distinct (k & 2047)::int from unnest(p_keys) k where k is not null);
+
+-- Writes planned changes under the locks of their keys. Answers how counters must change. The counting and the batons are the caller's.
+create function lockkeeper_data.write_changes(p lockkeeper_data.change_plan, out keys bigint[], out used bigint[], out asked bigint[])
+language plpgsql as $$
+#variable_conflict use_column
+declare v_now timestamptz := lockkeeper.now();
+begin
   insert into lockkeeper_data.outcomes (run_id, place, attempt, outcome, lease_id, worker, started_at, ended_at, output, error)
   select e.run_id, e.place, e.attempt,
          case when e.state = 'canceled' and e.outcome in ('succeeded', 'failed') then 'canceled' else e.outcome end,
          a.lease_id, l.worker, a.started_at, v_now, e.output, e.error
-  from unnest(p_endings, v_of_endings) e(ordinal, run_id, place, attempt, outcome, output, error,
+  from unnest(p.endings, p.of_endings) e(ordinal, run_id, place, attempt, outcome, output, error,
                                          c_run_id, c_place, c_attempt, was, state, met, losses, returns, backoff_ms)
   join lockkeeper_data.attempts a on a.run_id = e.run_id and a.place = e.place
   left join lockkeeper_data.leases l on l.id = a.lease_id;
 
   update lockkeeper_data.steps s set state = c.state, needs = s.needs - c.met, losses = s.losses + c.losses, returns = s.returns + c.returns
-  from unnest(v_changes) c where s.run_id = c.run_id and s.place = c.place;
-  delete from lockkeeper_data.attempts a using unnest(v_changes) c where c.was = 'running' and a.run_id = c.run_id and a.place = c.place;
-  delete from lockkeeper_data.backoffs b using unnest(v_changes) c where c.was = 'ready' and b.run_id = c.run_id and b.place = c.place;
-  delete from lockkeeper_data.backoffs b where b.run_id = any (v_ending) and b.place = 0;
-  delete from lockkeeper_data.deadlines d where d.run_id = any (v_ending);
+  from unnest(p.changes) c where s.run_id = c.run_id and s.place = c.place;
+  delete from lockkeeper_data.attempts a using unnest(p.changes) c where c.was = 'running' and a.run_id = c.run_id and a.place = c.place;
+  delete from lockkeeper_data.backoffs b using unnest(p.changes) c where c.was = 'ready' and b.run_id = c.run_id and b.place = c.place;
+  delete from lockkeeper_data.backoffs b where b.run_id = any (p.ending) and b.place = 0;
+  delete from lockkeeper_data.deadlines d where d.run_id = any (p.ending);
   insert into lockkeeper_data.backoffs (run_id, place, ready_at)
-  select c.run_id, c.place, v_now + c.backoff_ms * interval '1 millisecond' from unnest(v_changes) c where c.state = 'ready' and c.backoff_ms > 0;
+  select c.run_id, c.place, v_now + c.backoff_ms * interval '1 millisecond' from unnest(p.changes) c where c.state = 'ready' and c.backoff_ms > 0;
 
   update lockkeeper_data.runs r
   set steps_left = r.steps_left - n.ended, failed = r.failed or n.failed, canceling = r.canceling or n.canceling,
@@ -141,28 +153,45 @@ begin
                    when r.failed or n.failed then 'failed' else 'succeeded' end,
       ended_at = case when r.steps_left > n.ended then null else v_now end
   from (select c.run_id, count(*) filter (where c.state not in ('pending', 'ready'))::int as ended,
-               bool_or(c.state = 'failed') as failed, c.run_id = any (p_canceled) as canceling
-        from unnest(v_changes) c group by c.run_id) n
+               bool_or(c.state = 'failed') as failed, c.run_id = any (p.canceled) as canceling
+        from unnest(p.changes) c group by c.run_id) n
   where r.id = n.run_id;
 
-  select array_agg(d.key_id), array_agg(d.used), array_agg(d.asked) into v_keys, v_used, v_asked from (
+  select array_agg(d.key_id), array_agg(d.used), array_agg(d.asked) into keys, used, asked from (
     select s.key_id, -s.amount as used, 0::bigint as asked from lockkeeper_data.drop_slots(
-      array(select c.run_id from unnest(v_changes) c where c.was = 'running') || v_ending,
-      array(select c.place from unnest(v_changes) c where c.was = 'running') || array_fill(0, array[cardinality(v_ending)])) s
+      array(select c.run_id from unnest(p.changes) c where c.was = 'running') || p.ending,
+      array(select c.place from unnest(p.changes) c where c.was = 'running') || array_fill(0, array[cardinality(p.ending)])) s
     union all
     select w.key_id, 0, w.asked from lockkeeper_data.leave_lanes(
-      array(select c.run_id from unnest(v_changes) c where c.was = 'ready' and c.state <> 'ready') || v_ending,
-      array(select c.place from unnest(v_changes) c where c.was = 'ready' and c.state <> 'ready') || array_fill(0, array[cardinality(v_ending)])) w
+      array(select c.run_id from unnest(p.changes) c where c.was = 'ready' and c.state <> 'ready') || p.ending,
+      array(select c.place from unnest(p.changes) c where c.was = 'ready' and c.state <> 'ready') || array_fill(0, array[cardinality(p.ending)])) w
     union all
-    select a.key_id, 0, -a.amount from unnest(v_ready) u join lockkeeper_data.lanes l on l.id = u.lane_id
+    select a.key_id, 0, -a.amount from unnest(p.ready) u join lockkeeper_data.lanes l on l.id = u.lane_id
     cross join lateral unnest(l.ask_keys, l.ask_amounts) a(key_id, amount)) d;
-  perform lockkeeper_data.count_slots(v_keys, v_used, v_asked);
-  if v_ready <> '{}' then
-    perform lockkeeper_data.join_lanes(v_ready);
+  if p.ready <> '{}' then
+    perform lockkeeper_data.join_lanes(p.ready);
   end if;
-  perform lockkeeper_data.pass_batons(v_keys);
-  -- Keys of one run end with it: nothing can ask for them again.
-  with gone as (delete from lockkeeper_data.keys k where k.run_id = any (v_ending) returning k.id)
+end $$;
+
+-- Keys of one run end with it: nothing can ask for them again.
+create function lockkeeper_data.end_keys(p_runs bigint[]) returns void
+language plpgsql as $$
+begin
+  with gone as (delete from lockkeeper_data.keys k where k.run_id = any (p_runs) returning k.id)
   delete from lockkeeper_data.counters c using gone g where c.key_id = g.id;
-  return v_done;
+end $$;
+
+-- Changes steps and all that hangs off them, in one lock phase. Answers the runs for which it was done; the others did not fit and are untouched.
+create function lockkeeper_data.change_steps(p_endings lockkeeper_data.ending[], p_changes lockkeeper_data.step_change[], p_canceled bigint[]) returns bigint[]
+language plpgsql as $$
+declare
+  p lockkeeper_data.change_plan := lockkeeper_data.plan_changes(p_endings, p_changes, p_canceled);
+  w record;
+begin
+  perform lockkeeper_data.lock_keys(lockkeeper_data.lock_numbers(p.keys));
+  w := lockkeeper_data.write_changes(p);
+  perform lockkeeper_data.count_slots(w.keys, w.used, w.asked);
+  perform lockkeeper_data.pass_batons(w.keys);
+  perform lockkeeper_data.end_keys(p.ending);
+  return p.done;
 end $$;

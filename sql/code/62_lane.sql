@@ -140,7 +140,7 @@ begin
   return exists (select from lockkeeper_data.lanes l where l.counts = p_counts and l.stamp < v_stamp);
 end $$;
 
-create function lockkeeper.lane(n int default 1000, out laned int, out more boolean, out again boolean)
+create function lockkeeper.lane(n int default 1000, out laned int, out more boolean, out again boolean, out busy boolean)
 language plpgsql
 set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan set jit = off set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off set lock_timeout = '30s' as $$
 declare
@@ -151,7 +151,8 @@ begin
   more := false;
   again := false;
   perform lockkeeper_data.check_isolation();
-  if not pg_try_advisory_xact_lock(5505019530000000000 + 4097) then return; end if;
+  busy := not pg_try_advisory_xact_lock(5505019530000000000 + 4097);
+  if busy then return; end if;
   perform lockkeeper_data.lock_configuration();
   -- Ready steps before runs: a run that looks at their keys must see what they ask.
   v_stale := case when lockkeeper_data.stale('step') then 'step' when lockkeeper_data.stale('run') then 'run' end;
@@ -168,4 +169,4 @@ begin
 end $$;
 comment on function lockkeeper.lane(int) is
   'Gives new runs their keys and lane, and anew to what waits under limits that have changed since. Answers how many, whether there may be more, and '
-  'whether they were laned again: then admit after each call, since there may be a million.';
+  'whether they were laned again: then admit after each call, since there may be a million. busy: another lanes or admits, and nothing was done.';

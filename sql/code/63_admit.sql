@@ -21,7 +21,7 @@ begin
     order by w.run_id is null desc, l.priority desc, w.run_id);
 end $$;
 
-create function lockkeeper.admit(n int default 100, out run_ids bigint[], out more boolean)
+create function lockkeeper.admit(n int default 100, out run_ids bigint[], out more boolean, out busy boolean)
 language plpgsql
 set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan set jit = off set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off set lock_timeout = '30s' as $$
 declare
@@ -39,7 +39,8 @@ begin
   run_ids := '{}';
   more := false;
   perform lockkeeper_data.check_isolation();
-  if not pg_try_advisory_xact_lock(5505019530000000000 + 4097) then return; end if;
+  busy := not pg_try_advisory_xact_lock(5505019530000000000 + 4097);
+  if busy then return; end if;
   perform lockkeeper_data.lock_configuration();
   if lockkeeper_data.stale('step') then
     return;
@@ -96,7 +97,7 @@ begin
 end $$;
 comment on function lockkeeper.admit(int) is
   'Admits up to n queued runs, in the order of priority and submission: they take their slots, and their first steps are ready. '
-  'Answers them in the order of admission, and whether it is worth calling again. While another admits, it does nothing.';
+  'Answers them in the order of admission, and whether it is worth calling again. While another admits, it does nothing, and answers busy: that one may not have seen what is new.';
 
 -- Open lanes of steps that no live lease serves go to sleep at the key of their job version.
 create function lockkeeper.sleep_unserved() returns int

@@ -6,7 +6,7 @@ import type { Logger } from '../jobs.ts';
 import { lockNumber } from '../naming.ts';
 import type { Queue, QueueSettings } from '../queue/boss.ts';
 import { createKeeper, type Keeper } from '../queue/keeper.ts';
-import { type Loop, loop, monotonicMs, wallClockMs } from '../wake.ts';
+import { allWakes, type Loop, loop, monotonicMs, type Wake, wallClockMs } from '../wake.ts';
 import { Auditor, type Mended } from './auditor.ts';
 import { coordinate, keepTickets, pass, type Ticked, tidy } from './tick.ts';
 
@@ -15,8 +15,8 @@ export type CoordinatorOptions = {
   queue: Queue;
   settings: QueueSettings;
   log: Logger;
-  /** Called after a pass that changed something that others may wait for. */
-  onProgress: () => void;
+  /** Called after a pass that changed something that others may wait for, with who may. */
+  onProgress: (wakes: readonly Wake[]) => void;
   /** The workers in this process; each look of the coordinator is for them, too. None if left out. */
   workers?: () => readonly LooksForWork[];
 };
@@ -56,6 +56,8 @@ export class Coordinator {
   #loops: Loop[] = [];
   #round = 0;
   #outsideFromMs = 0;
+  /** This process told it of something to do, and nobody else. */
+  #told = false;
 
   constructor(options: CoordinatorOptions) {
     this.#options = options;
@@ -81,7 +83,10 @@ export class Coordinator {
       log.warn({ rejected: ticked.rejected }, `submissions were rejected, see ${queue.names.rejected}`);
     for (const err of ticked.failures)
       log.error({ err }, 'submissions or tickets could not be read from pg-boss; trying again');
-    if (ticked.admitted.length + ticked.ended + ticked.readied > 0) onProgress();
+    const wakes: Wake[] = [];
+    if (ticked.admitted.length + ticked.ended + ticked.readied > 0) wakes.push('claim');
+    if (ticked.ended + ticked.canceled.length > 0) wakes.push('end');
+    if (wakes.length > 0) onProgress(wakes);
     return ticked;
   }
 
@@ -164,7 +169,7 @@ export class Coordinator {
           'what must never be was found and could not be mended; see `lockkeeper doctor --audit`',
         );
     }
-    if (mended.length > 0) onProgress();
+    if (mended.length > 0) onProgress(allWakes);
   }
 
   start(): void {
@@ -190,9 +195,13 @@ export class Coordinator {
     const beside = (workers?.() ?? []).filter(({ lease }) => lease !== undefined);
     const leases = beside.flatMap(({ lease }) => lease ?? []);
     const outside = monotonicMs() >= this.#outsideFromMs;
+    const told = this.#told;
+    this.#told = false;
     const passed = await pass(database, queue, { outside, leases });
     for (const worker of beside) worker.looked(passed.claim);
     this.#tell(passed);
+    // Who admits just now may have looked before what we were told of.
+    if (told && passed.busy) this.#options.onProgress(['admit']);
     if (outside) this.#outsideFromMs = foundOutside(passed) ? 0 : monotonicMs() + outsideEveryMs;
     if (passed.tickets) tickets.wake();
     // What was seen just before this pod took its turn says nothing new.
@@ -204,7 +213,10 @@ export class Coordinator {
     return more || admitted.length + ended + readied + submitted + canceled.length > 0;
   }
 
-  wake(): void {
+  readonly wakes = ['admit'] as const;
+
+  wake(here = false): void {
+    this.#told ||= here;
     this.#loops[0]?.wake();
   }
 

@@ -81,6 +81,8 @@ export type Passed = Ticked & {
   tickets: boolean;
   /** There is more to be laned. */
   more: boolean;
+  /** Another was admitting. */
+  busy: boolean;
   /** When it looked, one of the leases had something to claim. */
   claim: boolean;
   /** When it looked, it was nobody's turn to keep. */
@@ -108,6 +110,7 @@ export async function pass(
     failures: [],
   };
   let more = false;
+  let busy = false;
   const todo = await readTodo(execute, outside ? queue : undefined, leases);
   if (todo.overrides) await execute('select lockkeeper.end_overrides()', []);
   if (todo.expire) await expire(execute, ticked);
@@ -116,10 +119,10 @@ export async function pass(
   if (todo.strays) await attempt(ticked, () => readAllStrays(queue, database));
   if (todo.submissions) await attempt(ticked, () => takeSubmissions(queue, database));
   if (todo.lane || todo.submissions || todo.admit || todo.overrides || ticked.ended + ticked.readied > 0)
-    ({ admitted: ticked.admitted, more } = await admitAll(execute));
+    ({ admitted: ticked.admitted, more, busy } = await admitAll(execute));
   if (todo.sleep) await execute('select lockkeeper.sleep_unserved()', []);
   const tickets = todo.tickets || ticked.admitted.length > 0 || ticked.canceled.length > 0;
-  return { ...ticked, tickets, more, claim: todo.claim, keep: todo.keep };
+  return { ...ticked, tickets, more, busy, claim: todo.claim, keep: todo.keep };
 }
 
 /** What others did in pg-boss must not keep admission from its work. */
@@ -170,26 +173,32 @@ export async function tidy(execute: Executor): Promise<void> {
 
 /**
  * Lanes and admits until there is nothing more to admit; answers the runs in the order of their admission. `more`: it is
- * not through with what is to be laned. While what waits is laned again, perhaps a million runs, it admits after each batch.
+ * not through with what is to be laned; `busy`: another was at it, and may not have seen what is new. While what waits is laned again, perhaps a million runs, it admits after each batch.
  */
-export async function admitAll(execute: Executor): Promise<{ admitted: string[]; more: boolean }> {
+export async function admitAll(
+  execute: Executor,
+): Promise<{ admitted: string[]; more: boolean; busy: boolean }> {
   const admitted: string[] = [];
   let more = true;
+  let busy = false;
   for (let round = 0; more && round < laneRounds; round += 1) {
     const { rows } = await execute('select * from lockkeeper.lane($1)', [laneBatch]);
-    const [lane] = rows as [{ more: boolean; again: boolean }];
+    const [lane] = rows as [{ more: boolean; again: boolean; busy: boolean }];
     more = lane.more;
-    if (lane.again) admitted.push(...(await admit(execute, admitRounds)));
+    busy ||= lane.busy;
+    if (lane.again) await admit(admitRounds);
   }
-  admitted.push(...(await admit(execute, more ? admitRounds : Number.POSITIVE_INFINITY)));
-  return { admitted, more };
-}
+  await admit(more ? admitRounds : Number.POSITIVE_INFINITY);
+  return { admitted, more, busy };
 
-async function admit(execute: Executor, rounds: number): Promise<string[]> {
-  type Admitted = { run_ids: string[]; more: boolean };
-  const statement = 'select * from lockkeeper.admit($1)';
-  const answers = await untilDone<Admitted>(execute, statement, [admitBatch], rounds);
-  return answers.flatMap(({ run_ids }) => run_ids);
+  async function admit(rounds: number): Promise<void> {
+    type Admitted = { run_ids: string[]; more: boolean; busy: boolean };
+    const statement = 'select * from lockkeeper.admit($1)';
+    for (const answer of await untilDone<Admitted>(execute, statement, [admitBatch], rounds)) {
+      admitted.push(...answer.run_ids);
+      busy ||= answer.busy;
+    }
+  }
 }
 
 async function takeSubmissions(queue: Queue, database: CoordinatorDatabase) {

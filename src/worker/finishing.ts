@@ -7,7 +7,7 @@ import type { Ending } from '../steps.ts';
 import { errorOf } from './handler.ts';
 
 /** Errors of the data itself: Postgres's classes 22 (data) and 54 (limits such as nesting), and those of our functions. */
-function isOfTheData(error: unknown): boolean {
+export function isOfTheData(error: unknown): boolean {
   if (error instanceof LeaseEndedError) return false;
   if (error instanceof LockkeeperError) return error.code === 'LK002';
   // More text than one string can have.

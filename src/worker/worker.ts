@@ -1,6 +1,6 @@
 /**
  * A worker: claims ready steps as far as it has room, calls their handlers and finishes them. One exchange is in flight
- * at a time: what ended since the last one is finished, and room is filled, in two statements on one connection.
+ * at a time: what ended since the last one is finished, and room is filled, in one statement.
  *
  * On failure: an exchange that fails is made again (a finish is answered `already`, a claim keeps its number). When the
  * lease has ended all handlers are aborted, and a new lease is opened. A worker that dies is reaped; others go on.
@@ -11,11 +11,10 @@ import { Worker as Thread } from 'node:worker_threads';
 import type { Database } from '../database.ts';
 import { LeaseEndedError } from '../errors.ts';
 import { type AnyJob, type Logger, register } from '../jobs.ts';
-import { type Accepts, type JobVersion, Lease } from '../leases.ts';
+import { type Accepts, type Exchanged, type JobVersion, Lease } from '../leases.ts';
 import type { Claimed, Ending } from '../steps.ts';
-import { delay, idleMs, type Loop, loop } from '../wake.ts';
-import { Claiming } from './claiming.ts';
-import { finishAll } from './finishing.ts';
+import { delay, idleMs, type Loop, loop, type Wake } from '../wake.ts';
+import { Exchanging } from './exchanging.ts';
 import { runHandler } from './handler.ts';
 import { Held, refOf } from './held.ts';
 import type { FromRenewal, RenewalData } from './renewal.ts';
@@ -40,8 +39,8 @@ export type WorkerParts = WorkerOptions & {
   database: Database;
   jobs: ReadonlyMap<string, AnyJob>;
   log: Logger;
-  /** Called after an exchange that gave something back. */
-  onProgress: () => void;
+  /** Called with what an exchange left for others to do. */
+  onProgress: (wakes: readonly Wake[]) => void;
 };
 
 const defaults = { room: 10, leaseMs: 15_000, graceMs: 30_000 };
@@ -60,10 +59,12 @@ export class Worker {
   #ended: Ending[] = [];
   #lease: Lease | undefined;
   /** Under that lease. */
-  #claiming: Claiming | undefined;
+  #exchanging: Exchanging | undefined;
   #renewal: Thread | undefined;
   #loop: Loop | undefined;
   #draining = false;
+  /** This process told it of something to do, and nobody else. */
+  #told = false;
 
   constructor(parts: WorkerParts) {
     this.#parts = parts;
@@ -95,8 +96,8 @@ export class Worker {
     const lease = await Lease.open(database.execute, options);
     this.#renewal?.postMessage({ lease: lease.id });
     this.#lease = lease;
-    this.#claiming = new Claiming(lease, this.#renewEveryMs);
-    this.#parts.onProgress();
+    this.#exchanging = new Exchanging({ lease, lateMs: this.#renewEveryMs, log: this.#parts.log });
+    this.#parts.onProgress(['admit']);
   }
 
   /** Starts the renewal, and resolves when it is connected. */
@@ -151,10 +152,7 @@ export class Worker {
         if (this.#draining) return false;
         await this.open();
       }
-      const finished = await this.#finish();
-      const claimed = await this.#claim();
-      if (finished) this.#parts.onProgress();
-      return claimed || this.#ended.length > 0;
+      return (await this.#exchange()) || this.#ended.length > 0;
     } catch (error) {
       if (!(error instanceof LeaseEndedError) || !this.#lease) throw error;
       this.#loseLease(this.#lease.id);
@@ -162,30 +160,24 @@ export class Worker {
     }
   }
 
-  async #finish(): Promise<boolean> {
+  async #exchange(): Promise<boolean> {
+    const [told, lease, exchanging] = [this.#told, this.#lease, this.#exchanging];
     const ended = this.#ended;
-    const lease = this.#lease;
-    if (ended.length === 0 || !lease) return false;
+    const room = this.#draining ? 0 : this.#room - this.#held.size + ended.length;
+    if (!lease || !exchanging) return false;
+    this.#told = false;
+    if (ended.length === 0 && room <= 0) {
+      // What it was told of is for others.
+      if (told) this.#parts.onProgress(['claim']);
+      return false;
+    }
     this.#ended = [];
-    try {
-      const answers = await finishAll(lease, ended, this.#parts.log);
-      for (const [i, answer] of answers.entries()) {
-        if (answer === 'refused')
-          this.#parts.log.warn({ attempt: ended[i] }, 'a finished step was refused: it was no longer ours');
-      }
-    } catch (error) {
+    const exchanged = await exchanging.exchange(ended, room).catch((error) => {
       this.#ended = [...ended, ...this.#ended];
       throw error;
-    }
-    this.#held.remove(ended);
-    return true;
-  }
-
-  async #claim(): Promise<boolean> {
-    const room = this.#room - this.#held.size;
-    const lease = this.#lease;
-    if (room <= 0 || this.#draining || !lease || !this.#claiming) return false;
-    const { steps, more, late } = await this.#claiming.claim(room);
+    });
+    const { answers, steps, more, late, wakes } = exchanged;
+    this.#answered(ended, answers);
     this.#held.add(steps);
     // Nobody has started them, so others may.
     const unsure = late || this.#lease !== lease;
@@ -193,7 +185,18 @@ export class Worker {
       if (unsure || this.#draining) this.#ended.push({ ...refOf(step), outcome: 'returned' });
       else this.#start(step);
     }
+    if (wakes.length > 0 && (told || ended.length + steps.length > 0)) this.#parts.onProgress(wakes);
     return more || unsure;
+  }
+
+  #answered(ended: readonly Ending[], answers: Exchanged['answers']): void {
+    const again = ended.filter((_, i) => answers[i] === 'retry');
+    this.#ended.push(...again);
+    this.#held.remove(ended.filter((_, i) => answers[i] !== 'retry'));
+    for (const [i, answer] of answers.entries()) {
+      if (answer === 'refused')
+        this.#parts.log.warn({ attempt: ended[i] }, 'a finished step was refused: it was no longer ours');
+    }
   }
 
   #start(step: Claimed): void {
@@ -238,8 +241,16 @@ export class Worker {
     });
   }
 
-  wake(): void {
+  readonly wakes = ['claim'] as const;
+
+  wake(here = false): void {
+    this.#told ||= here;
     this.#loop?.wake();
+  }
+
+  /** Whether it would take a step now. */
+  get hasRoom(): boolean {
+    return !this.#draining && this.#lease !== undefined && this.#held.size < this.#room;
   }
 
   /** The lease that it claims under; undefined while it would not claim. */
@@ -289,7 +300,7 @@ export class Worker {
     this.#lease = undefined;
     await this.#stopRenewal();
     await lease?.close();
-    this.#parts.onProgress();
+    this.#parts.onProgress(['admit', 'claim']);
   }
 }
 

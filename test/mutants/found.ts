@@ -5,15 +5,15 @@ import type { Mutant } from './mutant.ts';
 export const onceFound: readonly Mutant[] = [
   {
     name: 'opened-since-is-passed',
-    file: 'sql/code/64_claim.sql',
-    text: '    if v_opened.run_id is not null then d := lockkeeper_data.decide(v_lanes, n, null, lockkeeper_data.earlier(v_opened, v_first)); end if;\n',
-    fault: '',
+    file: 'sql/code/64_exchange.sql',
+    text: 'd := lockkeeper_data.decide(p_lanes, p_n, null, lockkeeper_data.earlier(v_opened, v_first), p_keys, p_used, p_asked);',
+    fault: 'null;',
     harm: 'A step that becomes ready while another is being claimed loses its turn.',
     likely: ['test/races/order.test.ts'],
   },
   {
     name: 'no-call-for-batons-of-others',
-    file: 'sql/code/64_claim.sql',
+    file: 'sql/code/64_exchange.sql',
     text: "(more or lockkeeper_data.batons_of_others(v_versions) <> '{}')",
     fault: 'more',
     harm: 'A pool stands idle until the next tick beside a worker with room.',
@@ -21,7 +21,7 @@ export const onceFound: readonly Mutant[] = [
   },
   {
     name: 'repeat-is-fresh',
-    file: 'src/worker/claiming.ts',
+    file: 'src/worker/exchanging.ts',
     text: 'const sent = this.#since ?? monotonicMs();',
     fault: 'const sent = monotonicMs();',
     harm: 'Steps of a claim whose answer was lost are started, and given to another.',
@@ -69,9 +69,9 @@ export const onceFound: readonly Mutant[] = [
   },
   {
     name: 'finish-beside-a-reap',
-    file: 'sql/code/65_finish.sql',
-    text: 'where l.id = finish.lease and not l.ended for share;',
-    fault: 'where l.id = finish.lease and not l.ended;',
+    file: 'sql/code/64_exchange.sql',
+    text: 'where l.id = p_lease and not l.ended for share;',
+    fault: 'where l.id = p_lease and not l.ended;',
     harm: 'An attempt ends for a lease that is being ended.',
     likely: ['test/races/lease-ends.test.ts'],
   },

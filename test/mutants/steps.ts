@@ -75,7 +75,7 @@ export const ofSteps: readonly Mutant[] = [
   {
     name: 'no-baton-from-finish',
     file: steps,
-    text: '  perform lockkeeper_data.pass_batons(v_keys);\n',
+    text: '  perform lockkeeper_data.pass_batons(w.keys);\n',
     fault: '',
     harm: 'A step ends, and nobody who waits for its slots is woken.',
     likely: ['test/stories/pools.test.ts'],

@@ -17,6 +17,8 @@ const claim = (lease: string, n: number) =>
   `select * from lockkeeper.claim(races.lease('${lease}'), 100, ${n})`;
 const finish = (lease: string, items: string) =>
   `select * from lockkeeper.finish(races.lease('${lease}'), races.items('${items}'))`;
+const exchange = (lease: string, items: string, n: number) =>
+  `select * from lockkeeper.exchange(races.lease('${lease}'), races.items('${items}'), 100, ${n})`;
 const cancel = (runs: string, force = false) =>
   `select * from lockkeeper.cancel(races.runs('${runs}'), ${force})`;
 const renew = (lease: string, items: string) =>
@@ -31,6 +33,11 @@ export const flow: Call[] = [
   { name: 'claim of a', sql: claim('a', 20), refused: leaseEnded },
   { name: 'claim of one step by c', sql: claim('c', 1), refused: leaseEnded },
   { name: 'finish of extract and scan', sql: finish('a', 'load1.extract succeeded, scan1.scan succeeded') },
+  {
+    name: 'exchange of extract and scan',
+    sql: exchange('a', 'load1.extract succeeded, scan1.scan succeeded', 20),
+    refused: leaseEnded,
+  },
   { name: 'finish that fails scan', sql: finish('a', 'scan1.scan failed') },
   { name: 'finish of slow, late', sql: finish('a', 'slow1.slow succeeded') },
 ];

@@ -30,6 +30,7 @@ const refuses = [
   'sleep_unserved()',
   "claim(races.lease('a'), 100, 1)",
   "finish(races.lease('a'), races.items('load1.extract succeeded'))",
+  "exchange(races.lease('a'), races.items('load1.extract succeeded'), 100, 1)",
   "cancel(races.runs('free1'))",
   "cancel_queued(races.runs('free4'))",
   'sweep()',

@@ -1,0 +1,170 @@
+/** An exchange: what ends gives its slots back, what waits for them takes them, and nobody else hears of it. */
+
+import { afterEach, expect, test } from 'vitest';
+import type { Lease } from '../src/leases.ts';
+import type { Claimed, Ending } from '../src/steps.ts';
+import { claimAll, openStage } from './support/stage.ts';
+
+const stage = await openStage();
+const load = await stage.register('load', { copy: { pool: 'warehouse' } });
+const other = await stage.register('other', { copy: { pool: 'warehouse' } });
+const chain = await stage.register('chain', { extract: {}, copy: { after: ['extract'], pool: 'warehouse' } });
+const free = await stage.register('free', { copy: {} });
+const error = { name: 'Error', message: 'failed by the test' };
+
+afterEach(async () => expect(await stage.rows('select * from lockkeeper.violations')).toEqual([]));
+
+const succeeded = (step: Claimed | undefined): Ending => ({ ...(step as Claimed), outcome: 'succeeded' });
+const poolOf = (warehouse: number) =>
+  stage.apply({ concurrency: { pools: { limits: { warehouse }, op_granularity_run_buffer: 10 } } });
+const open = async () => stage.rows("select lane_id from lockkeeper_data.open_lanes where counts = 'step'");
+/** Claims until all that is left sleeps, and no empty lane is open. */
+async function hold(lease: Lease): Promise<Claimed[]> {
+  const held = await claimAll(lease);
+  await claimAll(lease);
+  expect(await open()).toEqual([]);
+  return held;
+}
+
+test('the slot that is given back goes to the next who sleeps there, whose lane is never open', async () => {
+  await poolOf(1);
+  const lease = await stage.serve(load);
+  const runs = await stage.submit(load, load, load);
+  await stage.tick();
+  const [held] = await hold(lease);
+  const exchanged = await lease.exchange([succeeded(held)], 10);
+  expect(exchanged).toMatchObject({ answers: ['accepted'], steps: [{ runId: runs[1] }], more: false });
+  expect(exchanged.wakes).toEqual(['end']);
+  expect(await open()).toEqual([]);
+  expect(await stage.inUse()).toEqual({ 'pool.warehouse': 1 });
+});
+
+test('what this lease does not serve is opened for others, who are to be woken', async () => {
+  await poolOf(1);
+  const [lease, others] = [await stage.serve(load), await stage.serve(other)];
+  const [, run] = await stage.submit(load, other);
+  await stage.tick();
+  const [held] = await claimAll(lease);
+  await claimAll(others);
+  const { steps, wakes } = await lease.exchange([succeeded(held)], 10);
+  expect([steps, wakes]).toEqual([[], ['end', 'claim']]);
+  expect((await claimAll(others)).map(({ runId }) => runId)).toEqual([run]);
+});
+
+test('what there is no room for is left to others, who are to be woken', async () => {
+  await poolOf(3);
+  const lease = await stage.serve(load);
+  await stage.submit(load, load, load);
+  await stage.tick();
+  const { steps, wakes } = await lease.exchange([], 1);
+  expect([steps.length, wakes]).toEqual([1, ['claim']]);
+});
+
+test('older steps of other lanes come first, whoever sleeps at what is given back', async () => {
+  await poolOf(1);
+  const lease = await stage.serve(load, other);
+  const runs = await stage.submit(load, other, load, other);
+  await stage.tick();
+  let [held] = await claimAll(lease);
+  const order = [held?.runId];
+  for (let left = 3; left > 0; left -= 1) {
+    let { steps, more } = await lease.exchange([succeeded(held)], 1);
+    while (steps.length === 0 && more) ({ steps, more } = await lease.exchange([], 1));
+    [held] = steps;
+    order.push(held?.runId);
+  }
+  expect(order).toEqual(runs);
+});
+
+test('the step that comes after is claimed by the exchange that ends the one before it', async () => {
+  const lease = await stage.serve(chain);
+  await stage.submit(chain);
+  await stage.tick();
+  const [extract] = await claimAll(lease);
+  const { steps } = await lease.exchange([succeeded(extract)], 1);
+  expect(steps.map(({ step }) => step)).toEqual(['copy']);
+});
+
+test('a run that ends makes room in the queue: a coordinator is to be woken', async () => {
+  await stage.apply({ concurrency: { runs: { max_concurrent_runs: 1 } } });
+  const lease = await stage.serve(free);
+  await stage.submit(free, free);
+  await stage.tick();
+  const [held] = await claimAll(lease);
+  const { wakes } = await lease.exchange([succeeded(held)], 10);
+  expect(wakes).toContain('admit');
+});
+
+test('without a claim the slot goes to nobody, and whoever sleeps there is woken', async () => {
+  await poolOf(1);
+  const lease = await stage.serve(load);
+  await stage.submit(load, load);
+  await stage.tick();
+  const [held] = await hold(lease);
+  const { answers, steps, wakes } = await lease.exchange([succeeded(held)], 0);
+  expect([answers, steps, wakes]).toEqual([['accepted'], [], ['end', 'claim']]);
+  expect(await claimAll(lease)).toHaveLength(1);
+});
+
+test('repeated, it tells again what it finished and what it claimed', async () => {
+  await poolOf(1);
+  const lease = await stage.serve(load);
+  await stage.submit(load, load);
+  await stage.tick();
+  const [held] = await hold(lease);
+  const items = JSON.stringify([
+    { run_id: held?.runId, place: held?.place, attempt: 1, outcome: 'succeeded' },
+  ]);
+  const call = 'select answers, steps from lockkeeper.exchange($1, $2, $3, 10)';
+  const number = String(lease.claims + 1n);
+  const [first] = await stage.rows(call, [lease.id, items, number]);
+  const [again] = await stage.rows(call, [lease.id, items, number]);
+  expect([first?.answers, again?.answers]).toEqual([['accepted'], ['already']]);
+  expect(again?.steps).toEqual(first?.steps);
+  expect(first?.steps).toHaveLength(1);
+});
+
+test('a repeat that finishes more does, and claims nothing besides', async () => {
+  await poolOf(2);
+  const lease = await stage.serve(load);
+  await stage.submit(load, load, load, load);
+  await stage.tick();
+  const [one, two] = await hold(lease);
+  const itemOf = (step: Claimed | undefined) => ({
+    run_id: step?.runId,
+    place: step?.place,
+    attempt: 1,
+    outcome: 'succeeded',
+  });
+  const call = 'select answers, steps from lockkeeper.exchange($1, $2, $3, 10)';
+  const number = String(lease.claims + 1n);
+  const [first] = await stage.rows(call, [lease.id, JSON.stringify([itemOf(one)]), number]);
+  const both = JSON.stringify([itemOf(one), itemOf(two)]);
+  const [again] = await stage.rows(call, [lease.id, both, number]);
+  expect(again?.answers).toEqual(['already', 'accepted']);
+  expect(again?.steps).toEqual(first?.steps);
+  expect(await stage.inUse()).toEqual({ 'pool.warehouse': 1 });
+});
+
+test('a step that fails and may be tried again is the first of its lane', async () => {
+  await poolOf(1);
+  const twice = await stage.register('twice', { copy: { pool: 'warehouse', max_attempts: 2 } });
+  const lease = await stage.serve(twice);
+  const [run] = await stage.submit(twice);
+  await stage.tick();
+  const [held] = await claimAll(lease);
+  const { steps } = await lease.exchange([{ ...(held as Claimed), outcome: 'failed', error }], 10);
+  expect(steps.map(({ runId, attempt }) => [runId, attempt])).toEqual([[run, 2]]);
+});
+
+test('under a lease that has ended nothing is done', async () => {
+  const lease = await stage.serve(load);
+  const [run] = await stage.submit(load);
+  await stage.tick();
+  const [held] = await claimAll(lease);
+  await lease.close();
+  await expect(lease.exchange([succeeded(held)], 1)).rejects.toThrow('lease');
+  expect(await stage.stepsOf(String(run))).toEqual({ copy: 'running' });
+  await stage.tick();
+  expect(await stage.stepsOf(String(run))).toEqual({ copy: 'ready' });
+});
