@@ -3,15 +3,15 @@
 import { getRollbackPlans, PgBoss } from 'pg-boss';
 import { expect, onTestFinished, test } from 'vitest';
 import { Coordinator } from '../src/coordinator/coordinator.ts';
-import { coordinate } from '../src/coordinator/tick.ts';
+import { coordinate, readTodo } from '../src/coordinator/tick.ts';
 import type { Database } from '../src/database.ts';
 import { SchemaError } from '../src/errors.ts';
 import { migrate } from '../src/migrate.ts';
 import { bossSchemaVersion, openQueue, queueSchema, submitQueue } from '../src/queue/boss.ts';
 import { createKeeper } from '../src/queue/keeper.ts';
-import { hasStrays } from '../src/queue/tickets.ts';
 import { emptyDatabase } from './support/database.ts';
 import { keepingLog } from './support/log.ts';
+import { scansBy } from './support/pg-boss.ts';
 
 const [older, newer, shared, apart, locked] = await Promise.all([
   emptyDatabase(),
@@ -103,8 +103,8 @@ test("an older pg-boss of the user's is refused, untouched, and upgraded when to
   await boss.send(submitQueue, { job: 'load' });
   await coordinate(database, queue);
   expect(await states(database)).toEqual(['queued']);
-  const plan = await rows(database, `explain select ${hasStrays(queue)}`);
-  expect(plan.filter((row) => String(row['QUERY PLAN']).includes('Seq Scan'))).toEqual([]);
+  const looking = scansBy(database, (execute) => readTodo(execute, queue));
+  expect(await looking).toEqual({ whole: 0, byIndex: 5, rows: 0 });
 });
 
 test('a newer pg-boss than we know is refused, with what to do, also with the flag', async () => {

@@ -2,13 +2,13 @@
 
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { submitQueue, ticketQueue } from '../src/queue/boss.ts';
-import { hasSubmissions, intake } from '../src/queue/intake.ts';
+import { intake } from '../src/queue/intake.ts';
 import { createKeeper } from '../src/queue/keeper.ts';
 import { insertTickets } from '../src/queue/tickets.ts';
 import { openBossStage } from './support/pg-boss.ts';
 
 // The client is a program that knows only pg-boss.
-const { database, queue, stranger: client, rows, cancelAll } = await openBossStage();
+const { database, queue, stranger: client, rows, outside, cancelAll } = await openBossStage();
 
 /** All of pg-boss's SQL reads this one function. */
 const setTime = (time: string) =>
@@ -24,7 +24,7 @@ const keys = async () =>
   (await rows("select key from lockkeeper.runs where state = 'queued' order by run_id")).map(
     ({ key }) => key,
   );
-const due = async () => (await rows(`select ${hasSubmissions(queue)} as due`))[0]?.due;
+const due = async () => (await outside())?.submissions;
 const take = () => intake(queue, database);
 const submission = (key: string) => ({ job: 'load', key });
 

@@ -1,8 +1,11 @@
 -- Time, and the locks that come before all others.
 
 create function lockkeeper.now() returns timestamptz
-language sql volatile set search_path = pg_catalog, pg_temp
-return coalesce((select frozen_at from lockkeeper_data.clock), clock_timestamp());
+-- Not in SQL: that would be planned anew in each statement.
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+begin
+  return coalesce((select c.frozen_at from lockkeeper_data.clock c), clock_timestamp());
+end $$;
 comment on function lockkeeper.now() is
   'The time as Lockkeeper sees it: the server''s clock, or the stopped clock of a test database.';
 

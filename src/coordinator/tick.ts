@@ -5,8 +5,8 @@
 
 import { type Database, type Executor, untilDone } from '../database.ts';
 import type { Queue } from '../queue/boss.ts';
-import { hasSubmissions, intake } from '../queue/intake.ts';
-import { hasStrays, mirrorTickets, readStrays } from '../queue/tickets.ts';
+import { intake } from '../queue/intake.ts';
+import { mirrorTickets, readStrays } from '../queue/tickets.ts';
 
 /** What a pass would find to do. */
 type Todo = {
@@ -59,11 +59,7 @@ export async function readTodo(
   queue?: Queue,
   leases: readonly string[] = [],
 ): Promise<Todo> {
-  const outside = queue ? [hasSubmissions(queue), hasStrays(queue)] : [false, false];
-  const { rows } = await execute(
-    `select t.*, ${outside[0]} as submissions, ${outside[1]} as strays from lockkeeper.todo($1) t`,
-    [leases],
-  );
+  const { rows } = await execute('select * from lockkeeper.todo($1, $2)', [leases, queue?.schema]);
   return rows[0] as Todo;
 }
 

@@ -185,26 +185,17 @@ async function cancelQueued(
   return { canceled: idsIn('canceled'), again: idsIn('retry') };
 }
 
-/** An SQL condition for the coordinator's one statement: whether `readStrays` has something to do. */
-export function hasStrays(queue: Queue): string {
-  const [ended, ...inWork] = strayKinds(queue).map((kind) => `(select true ${kind} limit 1)`);
-  return `coalesce(${[ended, ...inWork].join(', ')}, false)`;
-}
-
-function selectStrays(queue: Queue): string {
-  return strayKinds(queue)
-    .map((kind) => `(select id, state ${kind} limit $1)`)
-    .join(' union all ');
-}
-
 /**
- * pg-boss's index …_i16 holds what has ended, canceled ones too; its index …_i14 holds the other states. In the order
- * of the index: without it, what Postgres last knew of the table may make it read all of it.
+ * As `todo` looks for them. pg-boss's index …_i16 holds what has ended, canceled ones too; its index …_i14 holds the
+ * other states. In the order of the index: without it, what Postgres last knew of the table may make it read all of it.
  */
-function strayKinds({ schema, names }: Queue): string[] {
+function selectStrays({ schema, names }: Queue): string {
   const tickets = `from ${schema}.job where name = '${names.tickets}'`;
   const inWork = (state: string) => `${tickets} and state = '${state}' order by blocked, start_after`;
-  return [`${tickets} and completed_on is not null order by completed_on`, inWork('retry'), inWork('active')];
+  const ended = `${tickets} and completed_on is not null order by completed_on`;
+  return [ended, inWork('retry'), inWork('active')]
+    .map((kind) => `(select id, state ${kind} limit $1)`)
+    .join(' union all ');
 }
 
 /** What a slice of the audit found. */

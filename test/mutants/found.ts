@@ -30,7 +30,7 @@ export const onceFound: readonly Mutant[] = [
   {
     name: 'start-is-not-noted',
     file: 'sql/code/73_todo.sql',
-    text: '\n    or exists (select from lockkeeper_data.server s where s.started_at <> pg_postmaster_start_time() or s.timeline <> lockkeeper_data.timeline())',
+    text: '\n      or exists (select from lockkeeper_data.server s where s.started_at <> pg_postmaster_start_time() or s.timeline <> lockkeeper_data.timeline())',
     fault: '',
     harm: 'A worker that dies long after a start of the server is reaped a lease late.',
     likely: ['test/server-noted.test.ts'],
