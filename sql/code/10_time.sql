@@ -75,4 +75,7 @@ end $$;
 create function lockkeeper_data.most_locks() returns int language sql immutable return 256;
 
 create function lockkeeper_data.current_stamp() returns bigint
-language sql volatile return (select stamp from lockkeeper_data.configuration);
+language plpgsql volatile as $$
+begin
+  return (select stamp from lockkeeper_data.configuration);
+end $$;

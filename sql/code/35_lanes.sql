@@ -125,6 +125,7 @@ declare
   v_first_runs bigint[]; v_first_places int[];
   v_lanes bigint[];
 begin
+  if p_run_ids is null then return '{}'; end if;
   select array_agg(row(0, x.run_id, x.attempts, x.place)::lockkeeper_data.waiting order by x.no), array_agg(x.kind order by x.no),
          array_agg(x.run_id order by x.kind) filter (where x.first), array_agg(x.place order by x.kind) filter (where x.first)
   into v_subjects, v_kind_of, v_first_runs, v_first_places
@@ -184,6 +185,7 @@ create function lockkeeper_data.bury_lanes(p_lanes bigint[]) returns void
 language plpgsql as $$
 declare v_dead bigint[];
 begin
+  if p_lanes = '{}' then return; end if;
   v_dead := array(select id from lockkeeper_data.lanes where id = any (p_lanes) order by id for update skip locked);
   -- A new statement: what joined before the lock is seen now.
   with dead as (

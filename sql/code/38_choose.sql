@@ -34,9 +34,11 @@ end $$;
 create function lockkeeper_data.opened_since(p_counts lockkeeper_data.subject_kind, p_versions int[], p_chosen bigint[], p_keys bigint[] default null)
 returns lockkeeper_data.open_lanes
 language plpgsql volatile as $$
+declare v_lanes bigint[] := lockkeeper_data.first_open_lanes(p_counts, p_versions);
 begin
+  if v_lanes <@ p_chosen then return null; end if;
   return lockkeeper_data.first_subject(array(
-    select l.id from unnest(lockkeeper_data.first_open_lanes(p_counts, p_versions)) u(id) join lockkeeper_data.lanes l on l.id = u.id
+    select l.id from unnest(v_lanes) u(id) join lockkeeper_data.lanes l on l.id = u.id
     where u.id <> all (p_chosen) and (p_keys is null or l.keys && p_keys)));
 end $$;
 

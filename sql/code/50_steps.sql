@@ -120,8 +120,10 @@ end $$;
 
 -- The numbers of the locks of keys.
 create function lockkeeper_data.lock_numbers(p_keys bigint[]) returns int[]
-language sql immutable
-return array(select distinct (k & 2047)::int from unnest(p_keys) k where k is not null);
+language plpgsql immutable as $$
+begin
+  return array(select distinct (k & 2047)::int from unnest(p_keys) k where k is not null);
+end $$;
 
 -- Writes planned changes under the locks of their keys. Answers how counters must change. The counting and the batons are the caller's.
 create function lockkeeper_data.write_changes(p lockkeeper_data.change_plan, out keys bigint[], out used bigint[], out asked bigint[])

@@ -23,8 +23,10 @@ end $$;
 
 -- The lanes that a decision grants from, puts to sleep or found empty, in the order of the lanes.
 create function lockkeeper_data.touched(p_lanes bigint[], d lockkeeper_data.decision) returns bigint[]
-language sql immutable
-return array(select id from unnest(p_lanes) with ordinality u(id, no) where id = any (d.examined) or id = any (d.empty) order by no);
+language plpgsql immutable as $$
+begin
+  return array(select id from unnest(p_lanes) with ordinality u(id, no) where id = any (d.examined) or id = any (d.empty) order by no);
+end $$;
 
 -- Whether a claim for these job versions would find something to do.
 create function lockkeeper_data.claimable(p_versions int[]) returns boolean
