@@ -1,7 +1,8 @@
 /** An exchange: what ends gives its slots back, what waits for them takes them, and nobody else hears of it. */
 
 import { afterEach, expect, test } from 'vitest';
-import type { Lease } from '../src/leases.ts';
+import { definitionOf } from '../src/jobs.ts';
+import { Lease } from '../src/leases.ts';
 import type { Claimed, Ending } from '../src/steps.ts';
 import { claimAll, openStage } from './support/stage.ts';
 
@@ -167,4 +168,21 @@ test('under a lease that has ended nothing is done', async () => {
   expect(await stage.stepsOf(String(run))).toEqual({ copy: 'running' });
   await stage.tick();
   expect(await stage.stepsOf(String(run))).toEqual({ copy: 'ready' });
+});
+
+test('a lease has no more than its room, a claim at a time, however its steps end', async () => {
+  const { version } = definitionOf(free);
+  const options = { worker: 'small', room: 2, leaseMs: 60_000, versions: [{ job: 'free', version }] };
+  const lease = await Lease.open(stage.execute, options);
+  await stage.submit(...Array.from({ length: 9 }, () => free));
+  await stage.tick();
+  const claim = async () => (await lease.claim(1)).steps[0];
+  const [one, two, three] = [await claim(), await claim(), await claim()];
+  expect(three).toBeUndefined();
+  await lease.finish([succeeded(one), succeeded(two)]);
+  const [four, five, six] = [await claim(), await claim(), await claim()];
+  expect([four === undefined, five === undefined, six]).toEqual([false, false, undefined]);
+  const { steps } = await lease.exchange([succeeded(four)], 5);
+  expect(steps).toHaveLength(1);
+  await lease.close();
 });

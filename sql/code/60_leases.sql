@@ -37,6 +37,15 @@ begin
   return v_lease;
 end $$;
 
+-- The last claim of a lease that granted something.
+create function lockkeeper_data.last_claim(p_lease uuid) returns lockkeeper_data.claims
+language plpgsql volatile as $$
+declare v_last lockkeeper_data.claims;
+begin
+  select * into v_last from lockkeeper_data.claims c where c.lease_id = p_lease order by c.number desc limit 1;
+  return v_last;
+end $$;
+
 -- Versions that a lease accepts and does not serve yet, the youngest first.
 create function lockkeeper_data.accepted_versions(p_lease uuid, p_n int) returns int[]
 language plpgsql stable as $$
@@ -134,6 +143,7 @@ begin
   if not found then
     perform lockkeeper_data.refuse('the lease of this worker has ended', 'Abort all that it runs, and open a new lease.', 'LK005');
   end if;
+  delete from lockkeeper_data.claims c where c.lease_id = renew_lease.lease and c.number < (lockkeeper_data.last_claim(renew_lease.lease)).number;
   -- An idle worker's: one probe instead of two joins.
   if held = '[]' and not exists (select from lockkeeper_data.attempts b where b.lease_id = renew_lease.lease) then return; end if;
   -- A claim's answer that never arrived is held by nobody: no renewal names it. What is being ended right now is passed over.

@@ -56,12 +56,12 @@ begin
     order by d.ordinal);
 end $$;
 
--- Takes the steps that a decision granted: they run under the lease, by this number.
-create function lockkeeper_data.start_steps(p_lease uuid, p_number bigint, d lockkeeper_data.decision) returns jsonb
+-- Takes the steps that a decision granted: they run under the lease, by this number. p_held: what it has besides.
+create function lockkeeper_data.start_steps(p_lease uuid, p_number bigint, p_held int, d lockkeeper_data.decision) returns jsonb
 language plpgsql as $$
 declare v_now timestamptz := lockkeeper.now();
 begin
-  update lockkeeper_data.leases l set claim_number = p_number where l.id = p_lease;
+  insert into lockkeeper_data.claims (lease_id, number, held) values (p_lease, p_number, p_held + cardinality(d.run_ids));
   update lockkeeper_data.steps s set state = 'running', attempts = s.attempts + 1
   from unnest(d.run_ids, d.places) g(run_id, place) where s.run_id = g.run_id and s.place = g.place;
   insert into lockkeeper_data.attempts (run_id, place, attempt, lease_id, claim_number, started_at, times_out_at)
@@ -109,7 +109,8 @@ language plpgsql as $$
 declare
   v_versions int[];
   v_lease lockkeeper_data.leases;
-  v_endings lockkeeper_data.ending[];
+  v_last lockkeeper_data.claims;
+  v_held int;
   p lockkeeper_data.change_plan;
   w record;
   v_locks int[] := '{}';
@@ -125,9 +126,10 @@ begin
   perform lockkeeper_data.lock_configuration();
   if p_number is not null then
     v_lease := lockkeeper_data.lock_lease(p_lease);
-    if p_number <= v_lease.claim_number then
+    v_last := lockkeeper_data.last_claim(p_lease);
+    if p_number <= v_last.number then
       p_n := 0;
-      if p_number = v_lease.claim_number then steps := lockkeeper_data.claimed(p_lease, p_number); end if;
+      if p_number = v_last.number then steps := lockkeeper_data.claimed(p_lease, p_number); end if;
     end if;
   else
     select l.* into v_lease from lockkeeper_data.leases l where l.id = p_lease and not l.ended for share;
@@ -144,7 +146,15 @@ begin
     v_locks := lockkeeper_data.lock_numbers(p.keys);
   end if;
 
-  p_n := least(p_n, v_lease.room - (select count(*) from lockkeeper_data.attempts a where a.lease_id = p_lease) + coalesce(cardinality(p.endings), 0));
+  if p_n > 0 then
+    v_held := coalesce(v_last.held, 0);
+    -- What ended since without a claim is not in that number: counted only where it matters.
+    if p_n > v_lease.room - v_held + coalesce(cardinality(p.endings), 0) then
+      v_held := (select count(*) from lockkeeper_data.attempts a where a.lease_id = p_lease);
+    end if;
+    v_held := v_held - coalesce(cardinality(p.endings), 0);
+    p_n := least(p_n, v_lease.room - v_held);
+  end if;
   if p_n > 0 then
     v_versions := array(select version_id from lockkeeper_data.lease_jobs where lease_id = p_lease);
     v_chosen := lockkeeper_data.first_open_lanes('step', v_versions) || lockkeeper_data.sleepers_at('step', p.keys, p.amounts, v_versions);
@@ -182,7 +192,7 @@ begin
     more := v_passed or d.held or c.opened or (more and (d.run_ids <> '{}' or d.asleep_lanes <> '{}' or d.empty <> '{}'));
     -- With room left, there may be batons to take over, which the next call does.
     more := cardinality(d.run_ids) < p_n and (more or lockkeeper_data.batons_of_others(v_versions) <> '{}');
-    if d.run_ids <> '{}' then steps := lockkeeper_data.start_steps(p_lease, p_number, d); end if;
+    if d.run_ids <> '{}' then steps := lockkeeper_data.start_steps(p_lease, p_number, v_held, d); end if;
   end if;
   if p.ending <> '{}' then
     perform lockkeeper_data.end_keys(p.ending);

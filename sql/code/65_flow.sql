@@ -43,7 +43,8 @@ declare
 begin
   -- With nothing to do, nothing is locked and nothing written.
   if v_items = '{}' and not lockkeeper_data.claimable(array(select version_id from lockkeeper_data.lease_jobs where lease_id = lease))
-     and exists (select from lockkeeper_data.leases l where l.id = lease and not l.ended and l.claim_number <> number) then
+     and exists (select from lockkeeper_data.leases l where l.id = lease and not l.ended)
+     and not exists (select from lockkeeper_data.claims c where c.lease_id = lease and c.number = exchange.number) and number is not null then
     answers := '{}'; steps := '[]'; more := false; wakes := lockkeeper_data.left_over();
     return;
   end if;

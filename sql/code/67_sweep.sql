@@ -43,8 +43,12 @@ begin
     ended := (select count(*) from unnest(v_endings) e where e.run_id = any (v_done));
     readied := readied + (select count(*) from unnest(v_due) c where c.run_id = any (v_done));
   end if;
-  delete from lockkeeper_data.leases l where l.ended and not exists (select from lockkeeper_data.attempts a where a.lease_id = l.id)
-    and l.id in (select x.id from lockkeeper_data.leases x where x.ended order by x.id limit 20 for update skip locked);
+  with gone as (
+    delete from lockkeeper_data.leases l where l.ended and not exists (select from lockkeeper_data.attempts a where a.lease_id = l.id)
+      and l.id in (select x.id from lockkeeper_data.leases x where x.ended order by x.id limit 20 for update skip locked)
+    returning l.id
+  )
+  delete from lockkeeper_data.claims c using gone g where c.lease_id = g.id;
   more := ended + readied > 0;
 end $$;
 comment on function lockkeeper.sweep(int) is

@@ -91,10 +91,26 @@ export const ofWork: readonly Mutant[] = [
   {
     name: 'claims-beyond-its-room',
     file: exchange,
-    text: 'p_n := least(p_n, v_lease.room - (select count(*)',
-    fault: 'p_n := coalesce(p_n, v_lease.room - (select count(*)',
+    text: 'p_n := least(p_n, v_lease.room - v_held);',
+    fault: 'p_n := coalesce(p_n, v_lease.room - v_held);',
     harm: 'A worker gets more than it has room for.',
-    likely: ['test/leases.test.ts'],
+    likely: ['test/exchange.test.ts'],
+  },
+  {
+    name: 'held-is-not-counted',
+    file: exchange,
+    text: 'v_held := coalesce(v_last.held, 0);',
+    fault: 'v_held := 0;',
+    harm: 'A worker gets more than it has room for, a claim at a time.',
+    likely: ['test/exchange.test.ts'],
+  },
+  {
+    name: 'ended-since-counts-as-held',
+    file: exchange,
+    text: 'v_held := (select count(*) from lockkeeper_data.attempts a where a.lease_id = p_lease);',
+    fault: 'null;',
+    harm: 'A worker whose steps end apart from its claims has no room any more.',
+    likely: ['test/exchange.test.ts'],
   },
   {
     name: 'repeated-claim-gets-nothing',
@@ -107,7 +123,7 @@ export const ofWork: readonly Mutant[] = [
   {
     name: 'claim-not-numbered',
     file: exchange,
-    text: '  update lockkeeper_data.leases l set claim_number = p_number where l.id = p_lease;\n',
+    text: '  insert into lockkeeper_data.claims (lease_id, number, held) values (p_lease, p_number, p_held + cardinality(d.run_ids));\n',
     fault: '',
     harm: 'A claim repeated after a lost reply takes other steps; the first ones idle.',
     likely: ['test/leases.test.ts'],

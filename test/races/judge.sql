@@ -62,7 +62,7 @@ begin
   perform lockkeeper.sleep_unserved(); commit;
   for v_lease in select l.id from lockkeeper_data.leases l where not l.ended order by l.worker loop
     loop
-      select c.more into v_more from lockkeeper.claim(v_lease, (select l.claim_number + 1 from lockkeeper_data.leases l where l.id = v_lease), 20) c;
+      select c.more into v_more from lockkeeper.claim(v_lease, (select coalesce(max(l.number), 0) + 1 from lockkeeper_data.claims l where l.lease_id = v_lease), 20) c;
       commit;
       exit when not v_more;
     end loop;

@@ -71,7 +71,7 @@ language plpgsql as $$
 declare v_more boolean := true;
 begin
   while v_more loop
-    select c.more into v_more from lockkeeper.claim(p_lease, (select l.claim_number + 1 from lockkeeper_data.leases l where l.id = p_lease), p_n) c;
+    select c.more into v_more from lockkeeper.claim(p_lease, (select coalesce(max(l.number), 0) + 1 from lockkeeper_data.claims l where l.lease_id = p_lease), p_n) c;
   end loop;
 end $$;
 
