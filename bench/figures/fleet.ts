@@ -61,25 +61,27 @@ function verdictsOf({ name, goalMs }: Case, results: readonly Result[]): Verdict
   });
 }
 
+async function measure(context: Context, program: string, one: Case): Promise<Figure> {
+  const [idleSeconds, count] = context.quick ? [5, 50] : [30, 200];
+  const seen = await seenOf(context, program, { ...one, idleSeconds, count });
+  if (seen.gaps.length < count)
+    throw new Error(`Only ${seen.gaps.length} of ${count} hand-overs were seen: ${one.name}.`);
+  const results = linesOf(one, seen);
+  for (const { case: of, value, unit } of results) context.say(`${of} ${value.toPrecision(3)} ${unit}`);
+  return { results, verdicts: verdictsOf(one, results) };
+}
+
 async function run(context: Context): Promise<Figure> {
-  const figure: Figure = { results: [], verdicts: [] };
   const program = findPgBouncer();
   if (!program) {
     context.say('not measured: there is no program pgbouncer in PATH, /usr/sbin or /usr/local/sbin');
-    return figure;
+    return { results: [], verdicts: [] };
   }
   // Starting so many pods takes most of the time.
-  for (const one of context.quick ? cases.filter(({ ownJobs }) => !ownJobs) : cases) {
-    const [idleSeconds, count] = context.quick ? [10, 50] : [30, 200];
-    const seen = await seenOf(context, program, { ...one, idleSeconds, count });
-    if (seen.gaps.length < count)
-      throw new Error(`Only ${seen.gaps.length} of ${count} hand-overs were seen: ${one.name}.`);
-    const results = linesOf(one, seen);
-    for (const { case: of, value, unit } of results) context.say(`${of} ${value.toPrecision(3)} ${unit}`);
-    figure.results.push(...results);
-    figure.verdicts.push(...verdictsOf(one, results));
-  }
-  return figure;
+  const measured = context.quick ? cases.filter(({ ownJobs }) => !ownJobs) : cases;
+  return context.parts(
+    measured.map((one) => ({ name: one.name, measure: () => measure(context, program, one) })),
+  );
 }
 
 /** The figure `fleet`. */

@@ -70,20 +70,18 @@ function verdictsOf({ goals, name }: Case, results: readonly Result[]): Verdict[
   });
 }
 
-async function run(context: Context): Promise<Figure> {
-  const figure: Figure = { results: [], verdicts: [] };
-  for (const one of cases) {
-    const measured = await measure(context, one);
-    const count = measured.rounds.flat().length;
-    // A single repeat, to try it out, has fewer.
-    if (context.repeats >= 3 && count < fewest)
-      throw new Error(`Only ${count} hand-overs were seen, not ${fewest}: ${one.name}.`);
-    const results = linesOf(one, measured);
-    figure.results.push(...results);
-    figure.verdicts.push(...verdictsOf(one, results));
-  }
-  return figure;
+async function figureOf(context: Context, one: Case): Promise<Figure> {
+  const measured = await measure(context, one);
+  const count = measured.rounds.flat().length;
+  // A single repeat, to try it out, has fewer.
+  if (context.repeats >= 3 && count < fewest)
+    throw new Error(`Only ${count} hand-overs were seen, not ${fewest}: ${one.name}.`);
+  const results = linesOf(one, measured);
+  return { results, verdicts: verdictsOf(one, results) };
 }
+
+const run = (context: Context): Promise<Figure> =>
+  context.parts(cases.map((one) => ({ name: one.name, measure: () => figureOf(context, one) })));
 
 /** The figure `handover`. */
 export const handover: Bench = {

@@ -58,9 +58,13 @@ function verdictsOf(results: readonly Result[]): Verdict[] {
 }
 
 async function run(context: Context): Promise<Figure> {
-  const results: Result[] = [];
-  for (const one of cases) results.push(...(await measure(context, one)));
-  return { results, verdicts: verdictsOf(results) };
+  const { results, verdicts } = await context.parts(
+    cases.map((one) => ({
+      name: one.name,
+      measure: async () => ({ results: await measure(context, one), verdicts: [] }),
+    })),
+  );
+  return { results, verdicts: [...verdictsOf(results), ...verdicts] };
 }
 
 /** The figure `runs`. */
@@ -69,7 +73,7 @@ export const runs: Bench = {
   title: 'Runs of one step in a second',
   about: `The same processes submit and work: one, or four with a quarter each; the handler does nothing. After a warm-up of 1,000
 pieces and a pause, up to 20,000 are submitted while they are worked on (\`--quick\`: 5,000; a slow system gets as many as
-it does in 45 s, \`--quick\` 2 s). The clock runs from the first submission to the end of the last handler. Ours runs on
+it does in 45 s, \`--quick\` 2 s; \`--quick\`: peers once). The clock runs from the first submission to the end of the last handler. Ours runs on
 until every run has succeeded in the database and no ticket is left: all that were made in pg-boss are closed. *Three
 limits*: on the deployment, on each of 100 values of a tag, and on a pool; none is ever full, and no peer has the like,
 so the peers stand beside the case without a limit. Room of a process: 500 for ours, pg-boss and DBOS, 50 for

@@ -23,6 +23,7 @@ const work: Work = { limit, handlerMs };
 const idealMs = (count / (tenantCount * capacity)) * handlerMs;
 const times = 2.5;
 const rawRuns = 5_000;
+const name = `${tenantCount} tenants × ${capacity}, ${count} × ${handlerMs} ms`;
 
 /** Of tenants that are not measured. */
 const warmUp = 50;
@@ -64,7 +65,7 @@ async function rawRate(context: Context): Promise<number> {
 
 function verdictOf(own: Result, rate: number): Verdict {
   const atMost = times * (idealMs + (count / rate) * 1_000);
-  const { bench, case: name, value, overshoot } = own;
+  const { bench, value, overshoot } = own;
   return {
     bench,
     case: name,
@@ -74,18 +75,16 @@ function verdictOf(own: Result, rate: number): Verdict {
   };
 }
 
-async function run(context: Context): Promise<Figure> {
-  const what = {
-    bench: 'tenants',
-    case: `${tenantCount} tenants × ${capacity}, ${count} × ${handlerMs} ms`,
-    unit: 'ms',
-  };
+async function measure(context: Context): Promise<Figure> {
+  const what = { bench: 'tenants', case: name, unit: 'ms' };
   const measured = await repeat(context, what, await systemsThatKeep(limit), once);
   const results = measured.map((each) => ({ ...each, ratio: each.value / idealMs }));
   const own = results.find(({ system }) => system === 'lockkeeper');
   if (!own) throw new Error('Ours was not measured.');
   return { results, verdicts: [verdictOf(own, await rawRate(context))] };
 }
+
+const run = (context: Context): Promise<Figure> => context.parts([{ name, measure: () => measure(context) }]);
 
 /** The figure `tenants`. */
 export const tenants: Bench = {
@@ -95,7 +94,7 @@ export const tenants: Bench = {
 ${room} each are ready, and have worked through ${warmUp} pieces of other tenants. All are submitted in one go (ours and pg-boss: in
 one transaction). The clock runs from the moment at which that is done to the end of the last handler; a system whose
 submission is not one transaction works meanwhile, which is to its advantage. \`ratio\` is to the ideal makespan of
-${idealMs} ms. The goal contains the raw rate of ours, measured here as \`runs\` does it with three limits and one process. The
+${idealMs} ms. With \`--quick\` each peer is measured once. The goal contains the raw rate of ours, measured here as \`runs\` does it with three limits and one process. The
 observer counts overshoot for each tenant from the handlers' marks.`,
   run,
 };

@@ -1,12 +1,12 @@
 /** A queue of blocked runs in a database of its own, with coordinator and worker in this process, and what is measured in it. */
 
 import { setTimeout as delay } from 'node:timers/promises';
-import { createLockkeeper, job, type Lockkeeper, migrateDatabase } from '../../src/index.ts';
+import { createLockkeeper, job, type Lockkeeper } from '../../src/index.ts';
 import type { BenchServer } from '../types.ts';
 import { asleep } from './asleep.ts';
 import { nowNs } from './marks.ts';
 import { type Handled, overshootOf } from './observer.ts';
-import { expectNumber, quiet, submitAll } from './sql.ts';
+import { expectNumber, quiet, submitAll, template } from './sql.ts';
 
 /** How many lanes (and customers) the shapes with many have. */
 const lanes = 100_000;
@@ -66,9 +66,8 @@ export async function withBacklog<T>(
   const starts = new Starts();
   const slot = new Slot(starts);
   const jobs = [job('free', () => starts.now('free')), job('blocked', () => slot.hold())];
-  const { url, drop } = await server.database(purpose);
+  const { url, drop } = await server.database(purpose, template);
   try {
-    await migrateDatabase({ connectionString: url });
     const lockkeeper = await createLockkeeper({ connectionString: url, jobs, log: quiet });
     try {
       await lockkeeper.applyConfig(config);

@@ -21,7 +21,7 @@ const poolSize = 20;
 /** Of each pod: its pool, its renewal, its attempt to listen. */
 const mostClients = 10 * podCount;
 /** Until what follows a start is over, and each pod ticks on its own. */
-const restMs = 10_000;
+const restMs = { quick: 5_000, full: 10_000 };
 const warmUp = 10;
 
 /** How a fleet is set up. */
@@ -46,7 +46,7 @@ export async function seenOf(context: Context, program: string, fleet: Fleet): P
   const pooler = await startPgBouncer(program, context.server.url, poolSize, mostClients);
   try {
     return await inPlace(context, await ours(), (place) =>
-      measured(place, { ...fleet, through: pooler.through }),
+      measured(context, place, { ...fleet, through: pooler.through }),
     );
   } finally {
     await pooler.close();
@@ -57,7 +57,7 @@ type Behind = Fleet & { through(url: string): string };
 
 const jobOf = ({ ownJobs }: Fleet, pod: number) => (ownJobs ? `job-${pod}` : 'item');
 
-async function measured({ system, url, folder }: Place, fleet: Behind): Promise<Seen> {
+async function measured(context: Context, { system, url, folder }: Place, fleet: Behind): Promise<Seen> {
   const work: Work = { limit: { kind: 'key', capacity: 1 }, handlerMs };
   await system.prepare(url, work);
   const pods = Array.from({ length: podCount }, (_, pod) => jobOf(fleet, pod));
@@ -67,7 +67,7 @@ async function measured({ system, url, folder }: Place, fleet: Behind): Promise<
   return withPods(
     { ...options, work: { ...work, ...(fleet.wakes ? { wakesUrl: url } : {}) } },
     async (all) => {
-      await wait(restMs);
+      await wait(context.quick ? restMs.quick : restMs.full);
       const rates = (during: () => Promise<unknown>) => ratesWhile(all, url, fleet, during);
       const idle = await rates(() => wait(fleet.idleSeconds * 1_000));
       const items = itemsFrom(0, warmUp + fleet.count).map((item) => ({

@@ -29,10 +29,9 @@ export type Flow = Omit<Load, 'items'> & {
   least: number;
   /** Items that are worked through first of all, and not measured. */
   warmUp: number;
+  /** A round of the warm-up that lasted so long tells how fast the system is. */
+  tellingSeconds: number;
 };
-
-/** A round of the warm-up that lasted so long tells how fast the system is. */
-const tellingSeconds = 0.5;
 
 /** How long a slow system may take: one that needs a minute for what others do in two seconds says no more by it. */
 export const secondsFor = ({ quick }: Context): number => (quick ? 2 : 45);
@@ -58,7 +57,7 @@ async function secondsUntilEnded(pods: Pods, count: number, submit: () => Promis
  * code is compiled then. Answers how many were worked through, and how many the system is to have now.
  */
 async function warmed(pods: Pods, submit: (items: Item[]) => Promise<void>, flow: Flow) {
-  const { count, seconds, least, warmUp } = flow;
+  const { count, seconds, least, warmUp, tellingSeconds } = flow;
   let done = 0;
   for (let round = warmUp; ; round *= 2) {
     const items = itemsFrom(done, round);

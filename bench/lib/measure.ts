@@ -10,7 +10,7 @@ export type Sample = { value: number; overshoot: number | null };
 /** Where one measurement is made. */
 export type Place = {
   system: System;
-  /** Of a new, empty database. */
+  /** Of a new database, in which the system is migrated. */
   url: string;
   /** Free to use. */
   folder: string;
@@ -22,7 +22,7 @@ export async function inPlace<T>(
   system: System,
   use: (place: Place) => Promise<T>,
 ): Promise<T> {
-  const { url, drop } = await context.server.database(system.name);
+  const { url, drop } = await context.server.database(system.name, system.template);
   places += 1;
   try {
     return await use({ system, url, folder: join(context.folder, String(places)) });
@@ -33,9 +33,13 @@ export async function inPlace<T>(
 
 let places = 0;
 
+/** How often a system is measured: ours each time, the peers only once if quick. */
+export const repeatsOf = ({ quick, repeats }: Context, system: string): number =>
+  quick && system !== 'lockkeeper' ? 1 : repeats;
+
 /**
- * Measures a case `context.repeats` times with each system, in turn, so that what else the machine does falls on all
- * alike. `ratio` is ours ÷ theirs, the median of the pairs of each round; ours itself has none.
+ * Measures a case `context.repeats` times with each system (a peer once if quick), in turn, so that what else the machine
+ * does falls on all alike. `ratio` is ours ÷ theirs, the median of the pairs of each round; ours itself has none.
  */
 export async function repeat(
   context: Context,
@@ -45,18 +49,19 @@ export async function repeat(
 ): Promise<Result[]> {
   const samples = new Map<string, Sample[]>(systems.map(({ name }) => [name, []]));
   for (let round = 1; round <= context.repeats; round += 1) {
-    for (const system of systems) {
+    for (const system of systems.filter(({ name }) => round <= repeatsOf(context, name))) {
       const sample = await inPlace(context, system, once);
       samples.get(system.name)?.push(sample);
       context.say(
-        `${what.case}: ${system.name}: ${sample.value.toPrecision(4)} ${what.unit} (${round}/${context.repeats})`,
+        `${what.case}: ${system.name}: ${sample.value.toPrecision(4)} ${what.unit} (${round}/${repeatsOf(context, system.name)})`,
       );
     }
   }
   const ours = samples.get('lockkeeper')?.map(({ value }) => value);
   return [...samples].map(([system, all]) => {
     const values = all.map(({ value }) => value);
-    const ratio = ours && system !== 'lockkeeper' ? ratioOfPairs(ours, values).median : null;
+    const ratio =
+      ours && system !== 'lockkeeper' ? ratioOfPairs(ours.slice(0, values.length), values).median : null;
     return { ...what, system, value: median(values), spread: spread(values), overshoot: mostOf(all), ratio };
   });
 }

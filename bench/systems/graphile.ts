@@ -2,7 +2,7 @@
 
 import { Logger, makeWorkerUtils, run } from 'graphile-worker';
 import manifest from '../../package.json' with { type: 'json' };
-import type { Item, Limit, System } from '../types.ts';
+import type { Item, Limit, System, Template } from '../types.ts';
 
 declare global {
   namespace GraphileWorker {
@@ -52,6 +52,15 @@ const setUps: readonly SetUp[] = [
 
 const connections = (room: number): number => Math.min(20, Math.max(10, room + 2));
 
+const template: Template = {
+  name: 'graphile-worker',
+  async migrate(url) {
+    const utils = await makeWorkerUtils({ connectionString: url, logger });
+    await utils.migrate();
+    await utils.release();
+  },
+};
+
 function system({ name, setup, keeps, batching }: SetUp): System {
   return {
     name,
@@ -59,11 +68,8 @@ function system({ name, setup, keeps, batching }: SetUp): System {
     setup,
     keeps,
 
-    async prepare(url) {
-      const utils = await makeWorkerUtils({ connectionString: url, logger });
-      await utils.migrate();
-      await utils.release();
-    },
+    template,
+    async prepare() {},
 
     async open(url, { limit }) {
       const utils = await makeWorkerUtils({ connectionString: url, logger });
