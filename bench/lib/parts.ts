@@ -4,7 +4,7 @@ import type { Context, Figure, Part, Verdict } from '../types.ts';
 import type { FromFigure } from './messages.ts';
 
 /** How long a part may take that says nothing of it, in seconds: many times what it should. */
-const seconds = { quick: 120, full: 900 };
+const seconds = { quick: 180, full: 900 };
 
 /** What is known already, of a process that was ended in the middle of a part. */
 export type Known = {

@@ -38,7 +38,10 @@ const common =
 const setUps: readonly SetUp[] = [
   {
     name: 'graphile-worker',
-    setup: `${common} A limit of 1 is a named queue; it has no other limits.`,
+    setup:
+      `${common} A limit of 1 is a named queue, with \`concurrentJobs\` 1 and \`maxPoolSize\` 2, the least that is allowed: one connection listens, and on the other the ` +
+      'completion of a job is sent before the search for the next one. With more connections that search overtakes the completion, finds the queue still locked, and the process looks again only after `pollInterval` (nothing notifies of a queue that is free again): ' +
+      'one or two jobs a second were seen so. It has no other limits. `completeJobBatchDelay` does not help, and a local queue does not keep the order.',
     keeps: (limit) => limit.kind === 'none' || isSerial(limit),
     batching: () => ({}),
   },
@@ -49,6 +52,9 @@ const setUps: readonly SetUp[] = [
     batching: () => ({ localQueue: { size: 500 }, completeJobBatchDelay: 0, failJobBatchDelay: 0 }),
   },
 ];
+
+/** Completion and search follow each other on the one connection that does not listen. */
+const serially = { concurrentJobs: 1, maxPoolSize: 2 };
 
 const connections = (room: number): number => Math.min(20, Math.max(10, room + 2));
 
@@ -85,11 +91,10 @@ function system({ name, setup, keeps, batching }: SetUp): System {
       };
     },
 
-    async work(url, _work, room, handler) {
+    async work(url, { limit }, room, handler) {
       const worker = {
         connectionString: url,
-        concurrentJobs: room,
-        maxPoolSize: connections(room),
+        ...(isSerial(limit) ? serially : { concurrentJobs: room, maxPoolSize: connections(room) }),
         logger,
         ...batching(room),
       };
