@@ -69,7 +69,7 @@ function figureOf(context: Context, one: Case, count: number, seen: Seen): Figur
 }
 
 async function measure(context: Context, program: string, { name, ownJobs }: (typeof kinds)[number]) {
-  const [idleSeconds, count] = context.quick ? [5, 50] : [30, 200];
+  const [idleSeconds, count] = context.quick ? [5, 50] : [20, 200];
   const { withoutWakes, withWakes } = await seenOf(context, program, { ownJobs, idleSeconds, count });
   return together(
     figureOf(context, { name: `without wakes, ${name}`, goalMs: 1_000 }, count, withoutWakes),

@@ -10,7 +10,7 @@ import type { Bench, Context, Figure, Part } from '../types.ts';
 
 const item = 'x'.repeat(50);
 const bulkRows = 1_000;
-const seconds = { quick: 0.5, full: 3 };
+const seconds = { quick: 0.5, full: 2 };
 
 const textOf = (name: string) => readFileSync(new URL(`../sql/${name}.sql`, import.meta.url), 'utf8');
 

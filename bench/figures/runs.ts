@@ -14,7 +14,7 @@ const threeOfFour: Case = { ...three, name: 'three limits, 4 processes', process
 const cases = [none, three, noneOfFour, threeOfFour];
 
 /** A system that would need longer gets less to do. */
-const slowSeconds = 20;
+const slowSeconds = 6;
 const atLeast = 6_000;
 const timesDbos = 4;
 

@@ -92,7 +92,7 @@ export const use: Bench = {
   title: 'Use of a limit while work waits for it',
   about: `Four worker processes, all ready, with room for more than the limit together (ten each, fifty each for the limit of 100).
 After a short warm-up all pieces are submitted in one go: 400 under the limit of 10, 20 under the limit of 1, 5,000 under
-the limit of 100; a system that would take longer than 20 s (\`--quick\`: 2 s) gets as many as it does in that time; with \`--quick\` each peer is measured once.
+the limit of 100; a system that would take longer than 8 s (\`--quick\`: 2 s) gets as many as it does in that time; with \`--quick\` each peer is measured once.
 *Use* = Σ(handler end − handler start) ÷ (capacity × (last end − first start)), from the handlers' marks. What a timer
 fires late counts as work, for every system alike. More than 100 % is only possible over the limit: peers that were over
 it are listed, and not compared. The run limit is \`max_concurrent_runs\`, which no peer has. A goal is

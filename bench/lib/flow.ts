@@ -34,7 +34,7 @@ export type Flow = Omit<Load, 'items'> & {
 };
 
 /** How long a slow system may take: one that needs a minute for what others do in two seconds says no more by it. */
-export const secondsFor = ({ quick }: Context): number => (quick ? 2 : 20);
+export const secondsFor = ({ quick }: Context): number => (quick ? 2 : 8);
 
 /** Items with `count` numbers from this one on; with `tenants`, of so many tenants in turn. */
 export function itemsFrom(from: number, count: number, tenants?: number): Item[] {
