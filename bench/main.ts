@@ -30,10 +30,10 @@ async function measureAll(
   machine: Machine,
 ): Promise<Measured[]> {
   const all: Measured[] = [];
-  for (const name of asked.names) {
+  const benches = await Promise.all(asked.names.map(benchOf));
+  for (const { name, title, about } of benches) {
     const began = performance.now();
     const figure = await measureFigure({ ...context, name });
-    const { title, about } = await benchOf(name);
     const measured = { name, title, about, quick: asked.quick, machine, ...figure };
     all.push(measured);
     console.log(`\n${figureText(`${name}: ${title}`, figure)}`);

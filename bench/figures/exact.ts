@@ -27,11 +27,12 @@ async function measure(context: Context, capacity: number): Promise<Figure> {
   const flow = flowOf(context, capacity);
   const systems = await systemsThatKeep(flow.work.limit);
   const what = { bench: 'exact', case: `limit ${capacity}`, unit: 'at once' };
-  const once = async (place: Place) => {
-    const overshoot = overshootOf(await flowThrough(place, flow), capacity);
-    return { value: capacity + overshoot, overshoot };
-  };
-  const results = await repeat(context, what, systems, once);
+  const measured = async (place: Place, times: number) =>
+    (await flowThrough(place, flow, times)).map((handled) => {
+      const overshoot = overshootOf(handled, capacity);
+      return { value: capacity + overshoot, overshoot };
+    });
+  const results = await repeat(context, what, systems, measured);
   return { results, verdicts: results.filter(({ system }) => system === 'lockkeeper').map(verdictOf) };
 }
 

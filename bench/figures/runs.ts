@@ -2,7 +2,7 @@
 
 import { systemsThatKeep } from '../lib/flow.ts';
 import { repeat } from '../lib/measure.ts';
-import { type Rush, rateOfRush } from '../lib/rates.ts';
+import { type Rush, ratesOfRush } from '../lib/rates.ts';
 import type { Bench, Context, Figure, Limit, Result, Verdict } from '../types.ts';
 
 type Case = { name: string; limit: Limit; processes: number };
@@ -28,10 +28,9 @@ const rushOf = (context: Context, { limit, processes }: Case): Rush => ({
 
 async function measure(context: Context, one: Case): Promise<Result[]> {
   const what = { bench: 'runs', case: one.name, unit: 'runs/s' };
-  return repeat(context, what, await systemsThatKeep(one.limit), async (place) => ({
-    value: await rateOfRush(place, rushOf(context, one)),
-    overshoot: null,
-  }));
+  return repeat(context, what, await systemsThatKeep(one.limit), async (place, times) =>
+    (await ratesOfRush(place, rushOf(context, one), times)).map((value) => ({ value, overshoot: null })),
+  );
 }
 
 /** The best of a family of systems in a case. */

@@ -1,12 +1,11 @@
 /** Many tenants with a small limit each, and room for all of them: how long until everybody was served. */
 
-import { itemsFrom, ours, systemsThatKeep } from '../lib/flow.ts';
-import { repeated } from '../lib/lines.ts';
+import { itemsFrom, numbered, ours, systemsThatKeep } from '../lib/flow.ts';
 import { nowNs } from '../lib/marks.ts';
 import { inPlace, type Place, repeat, type Sample } from '../lib/measure.ts';
 import { boundsOf, handledOf, overshootOf } from '../lib/observer.ts';
 import { withPods } from '../lib/processes.ts';
-import { rateOfRush } from '../lib/rates.ts';
+import { ratesOfRush } from '../lib/rates.ts';
 import { median } from '../lib/stats.ts';
 import type { Bench, Context, Figure, Item, Limit, Result, Verdict, Work } from '../types.ts';
 
@@ -30,20 +29,24 @@ const warmUp = 50;
 const before: Item[] = itemsFrom(0, warmUp, 25).map(({ no, tenant }) => ({ no, tenant: `before ${tenant}` }));
 
 /** From the moment at which all is submitted to the last end; the workers are ready long before. */
-async function once({ system, url, folder }: Place): Promise<Sample> {
+async function measured({ system, url, folder }: Place, times: number): Promise<Sample[]> {
   await system.prepare(url, work);
   return withPods({ system: system.name, url, work, processes, room, folder }, async (pods) => {
     const { submit, close } = await system.open(url, work);
     try {
       await submit(before);
       await pods.ended(warmUp);
-      const items = itemsFrom(warmUp, count, tenantCount);
-      await submit(items);
-      const from = nowNs();
-      await pods.ended(warmUp + count);
-      const all = handledOf(await pods.stop(), [...before, ...items]);
-      const { last } = boundsOf(all);
-      return { value: (last - from) / 1e6, overshoot: overshootOf(all, capacity) };
+      const submittedAt: number[] = [];
+      for (let time = 0; time < times; time += 1) {
+        await submit(itemsFrom(warmUp + time * count, count, tenantCount));
+        submittedAt.push(nowNs());
+        await pods.ended(warmUp + (time + 1) * count);
+      }
+      const all = handledOf(await pods.stop(), [...before, ...itemsFrom(warmUp, times * count)]);
+      return submittedAt.map((from, time) => {
+        const handled = numbered(all, warmUp + time * count, count);
+        return { value: (boundsOf(handled).last - from) / 1e6, overshoot: overshootOf(handled, capacity) };
+      });
     } finally {
       await close();
     }
@@ -60,7 +63,7 @@ async function rawRate(context: Context): Promise<number> {
     seconds: 60,
   } as const;
   const system = await ours();
-  return median(await repeated(context, () => inPlace(context, system, (place) => rateOfRush(place, rush))));
+  return median(await inPlace(context, system, (place) => ratesOfRush(place, rush, context.repeats)));
 }
 
 function verdictOf(own: Result, rate: number): Verdict {
@@ -77,8 +80,8 @@ function verdictOf(own: Result, rate: number): Verdict {
 
 async function measure(context: Context): Promise<Figure> {
   const what = { bench: 'tenants', case: name, unit: 'ms' };
-  const measured = await repeat(context, what, await systemsThatKeep(limit), once);
-  const results = measured.map((each) => ({ ...each, ratio: each.value / idealMs }));
+  const lines = await repeat(context, what, await systemsThatKeep(limit), measured);
+  const results = lines.map((each) => ({ ...each, ratio: each.value / idealMs }));
   const own = results.find(({ system }) => system === 'lockkeeper');
   if (!own) throw new Error('Ours was not measured.');
   return { results, verdicts: [verdictOf(own, await rawRate(context))] };

@@ -38,7 +38,7 @@ function flowOf(context: Context, { capacity, handlerMs, runs, count, room }: Ca
     seconds,
     least: 4 * capacity,
     warmUp: 2 * capacity,
-    tellingSeconds: 0.5,
+    tellingSeconds: context.quick ? 0.3 : 0.5,
   };
 }
 
@@ -50,13 +50,12 @@ async function systemsFor({ limit }: Flow['work']): Promise<System[]> {
 async function measure(context: Context, one: Case): Promise<Figure> {
   const flow = flowOf(context, one);
   const what = { bench: 'use', case: one.name, unit: '%' };
-  const results = await repeat(context, what, await systemsFor(flow.work), async (place) => {
-    const handled = await flowThrough(place, flow);
-    return {
+  const results = await repeat(context, what, await systemsFor(flow.work), async (place, times) =>
+    (await flowThrough(place, flow, times)).map((handled) => ({
       value: 100 * useOf(handled, one.capacity),
       overshoot: overshootOf(handled, one.capacity),
-    };
-  });
+    })),
+  );
   return { results, verdicts: verdictsOf(one, results) };
 }
 

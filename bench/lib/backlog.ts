@@ -69,9 +69,10 @@ export async function withBacklog<T>(
   const { url, drop } = await server.database(purpose, template);
   try {
     const lockkeeper = await createLockkeeper({ connectionString: url, jobs, log: quiet });
+    const coordinator = lockkeeper.startCoordinator();
     try {
       await lockkeeper.applyConfig(config);
-      await lockkeeper.work({ room });
+      await lockkeeper.startWorker({ room });
       const first = { job: 'blocked', tags: shape.heir };
       await starts.msUntil('blocked', () => lockkeeper.submitMany([first]));
       const backlog = new Backlog(lockkeeper, shape, starts, slot);
@@ -79,6 +80,8 @@ export async function withBacklog<T>(
       await backlog.check();
       return answer;
     } finally {
+      // Else it would look at all that wait, now that the slot is free and nobody serves their job any more.
+      await coordinator.stop();
       const closing = lockkeeper.close();
       slot.open();
       await closing;

@@ -69,22 +69,32 @@ async function warmed(pods: Pods, submit: (items: Item[]) => Promise<void>, flow
 }
 
 /**
- * Prepares, starts the processes, works through the warm-up and then through the items, which are submitted from here in
- * one go. Answers what the handlers saw of the latter.
+ * Prepares, starts the processes, works through the warm-up and then so many times through the items, which are submitted
+ * from here in one go. Answers what the handlers saw of the latter, each time.
  */
-export async function flowThrough({ system, url, folder }: Place, flow: Flow): Promise<Handled[]> {
+export async function flowThrough(
+  { system, url, folder }: Place,
+  flow: Flow,
+  times: number,
+): Promise<Handled[][]> {
   const { work, processes, room } = flow;
   await system.prepare(url, work);
   return withPods({ system: system.name, url, work, processes, room, folder }, async (pods) => {
     const { submit, close } = await system.open(url, work);
     try {
       const { done, size } = await warmed(pods, submit, flow);
-      await submit(itemsFrom(done, size));
-      await pods.ended(done + size);
-      const all = handledOf(await pods.stop(), itemsFrom(0, done + size));
-      return all.filter(({ no }) => no >= done);
+      for (let time = 0; time < times; time += 1) {
+        await submit(itemsFrom(done + time * size, size));
+        await pods.ended(done + (time + 1) * size);
+      }
+      const all = handledOf(await pods.stop(), itemsFrom(0, done + times * size));
+      return Array.from({ length: times }, (_, time) => numbered(all, done + time * size, size));
     } finally {
       await close();
     }
   });
 }
+
+/** Those with `count` numbers from this one on. */
+export const numbered = (all: readonly Handled[], from: number, count: number): Handled[] =>
+  all.filter(({ no }) => no >= from && no < from + count);
