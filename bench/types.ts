@@ -20,7 +20,15 @@ export type Result = {
 };
 
 /** What a figure must reach, and whether it did; shown under its table. */
-export type Verdict = { bench: string; case: string; goal: string; seen: string; met: boolean };
+export type Verdict = {
+  bench: string;
+  case: string;
+  goal: string;
+  seen: string;
+  met: boolean;
+  /** It could not be measured; `seen` says why. */
+  failed?: true;
+};
 
 export type Figure = { results: Result[]; verdicts: Verdict[] };
 
@@ -30,8 +38,17 @@ export type Bench = {
   title: string;
   /** How it was obtained, for the page: what is done, what the clock covers, what would make it throw. Markdown. */
   about: string;
-  /** Measures, and answers all lines. Throws when it could not measure. */
+  /** Measures its parts by `context.parts`, and answers all lines. */
   run(context: Context): Promise<Figure>;
+};
+
+/** A part of a figure: it is measured also when another one fails. */
+export type Part = {
+  name: string;
+  /** When it takes longer than so many seconds, it has failed. Left out: many times what a part should take. */
+  seconds?: number;
+  /** Throws when it could not measure. */
+  measure(): Promise<Figure>;
 };
 
 export type Context = {
@@ -44,6 +61,8 @@ export type Context = {
   folder: string;
   /** A line about progress, for people. */
   say(line: string): void;
+  /** Measures these, in this order; one that fails gives a verdict that says so. To be called once. */
+  parts(parts: readonly Part[]): Promise<Figure>;
 };
 
 /** The one Postgres that all systems are measured on; fsync and synchronous_commit are on. */
@@ -51,8 +70,18 @@ export type BenchServer = {
   /** Of its database `postgres`, as a superuser. */
   url: string;
   version: string;
-  /** A new, empty database; `drop` ends its connections. */
-  database(purpose: string): Promise<{ url: string; drop(): Promise<void> }>;
+  /** A new database, empty or a copy of a template, which is made when it is first asked for. */
+  database(purpose: string, template?: Template): Promise<NewDatabase>;
+};
+
+/** `drop` waits a little for connections that are about to end, and ends the others. */
+export type NewDatabase = { url: string; drop(): Promise<void> };
+
+/** What many databases begin with. */
+export type Template = {
+  name: string;
+  /** Makes it of an empty database, and closes its connections. */
+  migrate(url: string): Promise<void>;
 };
 
 /** What a limit of the bench is about; each system says in its file how it keeps it. */
@@ -100,7 +129,9 @@ export type System = {
   setup: string;
   /** Which limits it can keep at all. */
   keeps(limit: Limit): boolean;
-  /** Schema, queues, limits, in a new database. */
+  /** What its databases begin with: its schema, and all that is the same for all work. */
+  template: Template;
+  /** What this work needs beside it, such as limits, in a new database. */
   prepare(url: string, work: Work): Promise<void>;
   /** Submits all the items, as fast as its docs allow; resolves when they are committed. `open` once for a process. */
   open(

@@ -1,11 +1,13 @@
 /** The parts of the bench that judge: what they count must be right, or every figure is wrong. */
 
 import { readdirSync } from 'node:fs';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { figures } from '../bench/figures/index.ts';
 import { askedOf } from '../bench/lib/arguments.ts';
 import type { Mark } from '../bench/lib/marks.ts';
+import type { FromFigure } from '../bench/lib/messages.ts';
 import { gapsOf, handledOf, makespanMs, overshootOf, rateOf, useOf } from '../bench/lib/observer.ts';
+import { measureParts } from '../bench/lib/parts.ts';
 import { plotOf } from '../bench/lib/plots.ts';
 import { figureText, peersAhead, shown } from '../bench/lib/report.ts';
 import { median, medianInterval, quantile, ratioOfPairs, spread } from '../bench/lib/stats.ts';
@@ -146,6 +148,44 @@ describe('the command line', () => {
 
   test.each(Object.entries(figures))('%s has its own name', async (name, load) => {
     expect((await load()).name).toBe(name);
+  });
+});
+
+describe('the parts of a figure', () => {
+  const verdict = (part: string) => ({ bench: 'use', case: part, goal: '', seen: '', met: true });
+  const good = (name: string) => ({
+    name,
+    measure: async () => ({ results: [], verdicts: [verdict(name)] }),
+  });
+  const bad = { name: 'bad', measure: () => Promise.reject(new Error('no disk\nleft')) };
+  const nothing = { results: [], verdicts: [] };
+
+  test('one that fails is a verdict, and the others are measured', async () => {
+    const shown = vi.spyOn(console, 'error').mockImplementation(() => {});
+    const told: FromFigure[] = [];
+    const known = { figure: nothing, through: [] };
+    const { verdicts } = await measureParts('use', { quick: true }, known, [bad, good('a')], (message) =>
+      told.push(message),
+    );
+    expect(verdicts).toEqual([
+      { bench: 'use', case: 'bad', goal: 'measured', seen: 'no disk', met: false, failed: true },
+      verdict('a'),
+    ]);
+    expect(told.map(({ kind }) => kind)).toEqual(['begin', 'part', 'begin', 'part']);
+    expect(shown).toHaveBeenCalledOnce();
+    shown.mockRestore();
+  });
+
+  test('what an earlier process has measured is not measured again', async () => {
+    const known = { figure: { results: [], verdicts: [verdict('a')] }, through: ['a', 'bad'] };
+    const { verdicts } = await measureParts(
+      'use',
+      { quick: true },
+      known,
+      [good('a'), bad, good('b')],
+      () => {},
+    );
+    expect(verdicts.map((each) => each.case)).toEqual(['a', 'b']);
   });
 });
 

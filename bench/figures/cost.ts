@@ -8,7 +8,7 @@ import { ours, systemsThatKeep } from '../lib/flow.ts';
 import { line, repeated } from '../lib/lines.ts';
 import { itemsOf, type Used, usedBy, warmUp } from '../lib/need.ts';
 import type { Pods } from '../lib/processes.ts';
-import type { Bench, Context, Figure, Limit, Result, System } from '../types.ts';
+import type { Bench, Context, Figure, Limit, Part, Result, System } from '../types.ts';
 
 const bench = 'cost';
 const mebibyte = 1_024 ** 2;
@@ -43,7 +43,7 @@ const cases = (quick: boolean): Case[] => [
 const unlimited: Case = {
   name: (n) => `no limit, ${n} at full load`,
   limit: { kind: 'none' },
-  count: 5_000,
+  count: 2_000,
   send: together,
 };
 
@@ -77,14 +77,18 @@ async function bareMemory(context: Context): Promise<Result> {
 
 async function run(context: Context): Promise<Figure> {
   const own = await ours();
-  const results: Result[] = [];
-  for (const one of cases(context.quick)) results.push(...(await costs(context, own, one)));
-  if (!context.quick) {
-    for (const system of await systemsThatKeep(unlimited.limit))
-      results.push(...(await costs(context, system, unlimited)));
-  }
-  results.push(await bareMemory(context));
-  return besideBefore(results);
+  const peers = context.quick ? [] : await systemsThatKeep(unlimited.limit);
+  const part = (name: string, measure: () => Promise<Result[]>): Part => ({
+    name,
+    measure: async () => besideBefore(await measure()),
+  });
+  const of = (system: System, one: Case) =>
+    part(`${one.name(one.count.toLocaleString('en'))}: ${system.name}`, () => costs(context, system, one));
+  return context.parts([
+    ...cases(context.quick).map((one) => of(own, one)),
+    ...peers.map((system) => of(system, unlimited)),
+    part('nothing loaded', async () => [await bareMemory(context)]),
+  ]);
 }
 
 /** The figure `cost`. */
@@ -99,8 +103,8 @@ ticket and everything that follows its end are in it. Statements are what the se
 each at most one round trip; transactions those after which it said that none is open, so that a statement on its own is
 one, also if it only reads; bytes of WAL the way that \`pg_current_wal_lsn()\` went, of the whole server, what autovacuum
 does included. A checkpoint comes before the warm-up, since a page is logged whole the first time after one. Then it has
-nothing to do for 10 s (\`--quick\`: 3 s); memory is what it has resident after that, beside a process of Node that loads
-nothing. Without \`--quick\` every system is listed with no limit, 5,000 pieces, with the room that \`runs\` gives it. *Before*
+nothing to do for 5 s (\`--quick\`: 2 s); memory is what it has resident after that, beside a process of Node that loads
+nothing. Without \`--quick\` every system is listed with no limit, 2,000 pieces, with the room that \`runs\` gives it. *Before*
 are the lines of an earlier version with as many runs, from \`before.json\`. It throws when a run has not succeeded, a ticket
 is left, or another database of the server is in use.`,
   run,

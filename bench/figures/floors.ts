@@ -6,11 +6,11 @@ import pg from 'pg';
 import { line, repeated } from '../lib/lines.ts';
 import { nowNs } from '../lib/marks.ts';
 import { executing, expectNumber } from '../lib/sql.ts';
-import type { Bench, Context, Figure } from '../types.ts';
+import type { Bench, Context, Figure, Part } from '../types.ts';
 
 const item = 'x'.repeat(50);
 const bulkRows = 1_000;
-const seconds = { quick: 1, full: 3 };
+const seconds = { quick: 0.5, full: 2 };
 
 const textOf = (name: string) => readFileSync(new URL(`../sql/${name}.sql`, import.meta.url), 'utf8');
 
@@ -108,14 +108,16 @@ function syncs({ folder, quick }: Context): number {
 async function run(context: Context): Promise<Figure> {
   const disk = { name: 'fdatasync of one page of 8 kB', unit: 'syncs/s', measure: () => syncs(context) };
   const all = [disk, ...cases.map((each) => ({ ...each, measure: () => once(context, each) }))];
-  const figure: Figure = { results: [], verdicts: [] };
-  for (const { name, unit, measure } of all) {
-    const values = await repeated(context, async () => measure());
-    const result = line({ bench: 'floors', case: name, system: 'floor', unit, values });
-    context.say(`${name}: ${Math.round(result.value)} ${unit}`);
-    figure.results.push(result);
-  }
-  return figure;
+  const part = ({ name, unit, measure }: (typeof all)[number]): Part => ({
+    name,
+    measure: async () => {
+      const values = await repeated(context, async () => measure());
+      const result = line({ bench: 'floors', case: name, system: 'floor', unit, values });
+      context.say(`${name}: ${Math.round(result.value)} ${unit}`);
+      return { results: [result], verdicts: [] };
+    },
+  });
+  return context.parts(all.map(part));
 }
 
 /** The figure `floors`. */

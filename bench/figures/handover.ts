@@ -1,6 +1,6 @@
 /** From the end of a handler to the start of the next one on its slot. */
 
-import { type HandOver, handOver } from '../lib/gaps.ts';
+import { type HandOver, handOver, warmUpOf } from '../lib/gaps.ts';
 import type { Gap } from '../lib/observer.ts';
 import { quantile, spread } from '../lib/stats.ts';
 import type { Bench, Context, Figure, Result, Verdict } from '../types.ts';
@@ -30,15 +30,19 @@ type Measured = { rounds: number[][]; overshoot: number };
 async function measure(context: Context, one: Case): Promise<Measured> {
   const rounds: number[][] = [];
   let overshoot = 0;
-  for (let round = 1; round <= context.repeats; round += 1) {
-    const seen = await handOver(context, one);
-    const gaps = seen.gaps.filter(({ samePod }: Gap) => samePod !== (one.jobs !== undefined));
-    const ms = gaps.map((gap) => gap.ms);
-    if (ms.length === 0) throw new Error(`No slot was handed over: ${one.name}.`);
+  // If quick, all repeats follow each other in the same processes.
+  const times = context.quick ? context.repeats : 1;
+  while (rounds.length < context.repeats) {
+    const seen = await handOver(context, { ...one, count: times * one.count });
     overshoot = Math.max(overshoot, seen.overshoot);
-    rounds.push(ms);
-    const p50 = quantile(ms, shares.p50);
-    context.say(`${one.name}: p50 ${p50.toPrecision(3)} ms of ${ms.length} (${round}/${context.repeats})`);
+    const gaps = seen.gaps.filter(({ samePod }: Gap) => samePod !== (one.jobs !== undefined));
+    const ofEach = Map.groupBy(gaps, ({ no }) => Math.floor((no - warmUpOf(one)) / one.count));
+    if (ofEach.size < times) throw new Error(`No slot was handed over: ${one.name}.`);
+    for (const round of ofEach.values()) {
+      const ms = round.map((gap) => gap.ms);
+      rounds.push(ms);
+      context.say(`${one.name}: p50 ${quantile(ms, shares.p50).toPrecision(3)} ms of ${ms.length}`);
+    }
   }
   return { rounds, overshoot };
 }
@@ -70,20 +74,18 @@ function verdictsOf({ goals, name }: Case, results: readonly Result[]): Verdict[
   });
 }
 
-async function run(context: Context): Promise<Figure> {
-  const figure: Figure = { results: [], verdicts: [] };
-  for (const one of cases) {
-    const measured = await measure(context, one);
-    const count = measured.rounds.flat().length;
-    // A single repeat, to try it out, has fewer.
-    if (context.repeats >= 3 && count < fewest)
-      throw new Error(`Only ${count} hand-overs were seen, not ${fewest}: ${one.name}.`);
-    const results = linesOf(one, measured);
-    figure.results.push(...results);
-    figure.verdicts.push(...verdictsOf(one, results));
-  }
-  return figure;
+async function figureOf(context: Context, one: Case): Promise<Figure> {
+  const measured = await measure(context, one);
+  const count = measured.rounds.flat().length;
+  // A single repeat, to try it out, has fewer.
+  if (context.repeats >= 3 && count < fewest)
+    throw new Error(`Only ${count} hand-overs were seen, not ${fewest}: ${one.name}.`);
+  const results = linesOf(one, measured);
+  return { results, verdicts: verdictsOf(one, results) };
 }
+
+const run = (context: Context): Promise<Figure> =>
+  context.parts(cases.map((one) => ({ name: one.name, measure: () => figureOf(context, one) })));
 
 /** The figure `handover`. */
 export const handover: Bench = {

@@ -13,14 +13,19 @@ import type { Bench, Context, Figure, Result, Verdict } from '../types.ts';
 const bench = 'horizon';
 const perSecond = 500;
 const room = 500;
-const most = { p99Ms: 100, backlog: perSecond };
+/** `seconds`: for the whole of it, which takes a minute (`--quick`) or twelve. */
+const most = { p99Ms: 100, backlog: perSecond, seconds: { quick: 240, full: 1_500 } };
 const drainMs = 60_000;
 const lookEveryMs = 100;
 const tablesShown = 6;
 
-/** How long a part of it is, and how many of them each load gets. */
-const partsOf = ({ quick }: Context) =>
-  quick ? { seconds: 10, offered: 3, pressed: 1 } : { seconds: 60, offered: 10, pressed: 5 };
+/** How many parts a load has, and how long each is. */
+type Parts = { count: number; seconds: number };
+
+const partsOf = ({ quick }: Context): { offered: Parts; pressed: Parts } =>
+  quick
+    ? { offered: { seconds: 10, count: 3 }, pressed: { seconds: 5, count: 1 } }
+    : { offered: { seconds: 60, count: 10 }, pressed: { seconds: 60, count: 1 } };
 
 const line = (name: string, value: number, unit: string, overshoot: number | null = null): Result => ({
   ...listed(bench, name, unit, [value]),
@@ -32,14 +37,13 @@ const liveRuns = 'select coalesce(sum(runs), 0) as n from lockkeeper.states';
 const liveOffered = `${liveRuns} where job = 'offered'`;
 
 /** What was seen in a part, with how many runs are live at its end. */
-type Part = { name: string; seen: Seen; live: number };
+type Part = { name: string; seconds: number; seen: Seen; live: number };
 
 /** Puts on a load for a while, and looks at the end of each part of it. */
 async function inParts(
   { database }: Lockkeeper,
   load: Load,
-  count: number,
-  seconds: number,
+  { count, seconds }: Parts,
   put: (untilNs: number) => Promise<void>,
 ): Promise<Part[]> {
   const parts: Part[] = [];
@@ -47,7 +51,7 @@ async function inParts(
   for (let part = 1; part <= count; part += 1) {
     await put(nowNs() + seconds * 1e9);
     const live = await numberOf(database, liveRuns);
-    parts.push({ name: `after ${part * seconds} s`, seen: load.look(), live });
+    parts.push({ name: `after ${part * seconds} s`, seconds, seen: load.look(), live });
   }
   return parts;
 }
@@ -112,20 +116,19 @@ async function underLoad(
   lockkeeper: Lockkeeper,
   url: string,
 ): Promise<Measured> {
-  const { seconds, offered, pressed } = partsOf(context);
+  const { offered, pressed } = partsOf(context);
   const told = async (what: string, parts: Promise<Part[]>) => {
-    for (const part of await parts) context.say(`${what} ${toldOf(part, seconds)}`);
+    for (const part of await parts) context.say(`${what} ${toldOf(part)}`);
     return parts;
   };
-  const press = (count: number) =>
-    inParts(lockkeeper, load, count, seconds, (untilNs) => load.press(untilNs));
+  const press = (parts: Parts) => inParts(lockkeeper, load, parts, (untilNs) => load.press(untilNs));
   const offer = (untilNs: number) => load.offer(perSecond, untilNs);
 
-  const free = await told('closed loop, no old transaction,', press(1));
+  const free = await told('closed loop, no old transaction,', press({ ...pressed, count: 1 }));
   // What is left of it must be no part of what comes next.
   await drained(lockkeeper, liveOffered);
   const held = await withOldSnapshot(url, lockkeeper, async () => ({
-    offered: await told('offered,', inParts(lockkeeper, load, offered, seconds, offer)),
+    offered: await told('offered,', inParts(lockkeeper, load, offered, offer)),
     pressed: await told('closed loop,', press(pressed)),
     dead: await deadRows(lockkeeper),
   }));
@@ -136,13 +139,12 @@ async function underLoad(
 
 const p99 = (values: readonly number[]) => quantile(values, 0.99);
 
-const toldOf = ({ name, seen, live }: Part, seconds: number) =>
+const toldOf = ({ name, seconds, seen, live }: Part) =>
   `${name}: ${(seen.ended / seconds).toFixed(0)} runs/s, ${live} live, start p99 ${p99(seen.starts).toFixed(1)} ms, hand-over p99 ${p99(seen.handOvers).toFixed(1)} ms`;
 
-async function run(context: Context): Promise<Figure> {
+async function figureOf(context: Context): Promise<Figure> {
   const { free, offered, pressed, dead, overshoot } = await measure(context);
-  const { seconds } = partsOf(context);
-  const rate = ({ name, seen }: Part, what: string) =>
+  const rate = ({ name, seconds, seen }: Part, what: string) =>
     line(`${what}, ${name}`, seen.ended / seconds, 'runs/s');
   const results = [
     ...offered.flatMap(({ name, seen, live }) => [
@@ -187,6 +189,15 @@ function verdictsOf(offered: readonly Part[], overshoot: number): Verdict[] {
   ];
 }
 
+const run = (context: Context): Promise<Figure> =>
+  context.parts([
+    {
+      name: 'an old transaction',
+      seconds: most.seconds[context.quick ? 'quick' : 'full'],
+      measure: () => figureOf(context),
+    },
+  ]);
+
 /** The figure `horizon`. */
 export const horizon: Bench = {
   name: bench,
@@ -195,8 +206,8 @@ export const horizon: Bench = {
 stays open, so that nothing that dies from then on can be vacuumed. For 10 minutes (\`--quick\`: 30 s) ${perSecond} runs of one step a second are
 offered by the clock, whatever becomes of them, each under three limits that are never full (deployment, a tag of 100
 values, a pool); with them, runs of 50 ms take turns at a tag limit of 1 for which five always wait. Then, with the
-transaction still open, runs are submitted as fast as it goes, with at most 2,000 live, for 5 minutes (\`--quick\`: 10 s); *no old
-transaction* is the same for one minute (10 s) before all this. Listed for each minute (10 s): live runs at its end, the p99
+transaction still open, runs are submitted as fast as it goes, with at most 2,000 live, for a minute (\`--quick\`: 5 s); *no old
+transaction* is the same before all this. Listed for each minute (10 s): live runs at its end, the p99
 from the call of submit to the handler's start, and from the end of a handler in the slot of 1 to the start of the next one's;
 of the closed loop, runs a second. Dead rows are those that the server's statistics count at the end, in the tables that have most.
 It is done once. It throws when a run is handled twice, when one has not ended a minute after the last was submitted, or did not succeed, when a rule

@@ -39,17 +39,20 @@ const cases: readonly Case[] = [
 
 async function ready({ system, url, folder }: Place, inside: boolean, use: (one: Ready) => Promise<void>) {
   await system.prepare(url, work);
-  await withPods({ system: system.name, url, work, processes: 1, room, folder }, async (pods) => {
-    const outside = inside ? undefined : await system.open(url, work);
-    try {
-      // Connects, so that the first item does not pay for it.
-      if (inside) await pods.submit([]);
-      const submit = (items: readonly Item[]) => (outside ? outside.submit(items) : pods.submit(items));
-      await use({ name: system.name, pods, submit, sent: [] });
-    } finally {
-      await outside?.close();
-    }
-  });
+  await withPods(
+    { system: system.name, url, work, processes: 1, room, folder, toldEveryMs: 1 },
+    async (pods) => {
+      const outside = inside ? undefined : await system.open(url, work);
+      try {
+        // Connects, so that the first item does not pay for it.
+        if (inside) await pods.submit([]);
+        const submit = (items: readonly Item[]) => (outside ? outside.submit(items) : pods.submit(items));
+        await use({ name: system.name, pods, submit, sent: [] });
+      } finally {
+        await outside?.close();
+      }
+    },
+  );
 }
 
 /** All systems at once, each in a database of its own: pairs are a fraction of a second apart. */
@@ -124,15 +127,13 @@ function verdictsOf({ name }: Case, results: readonly Result[]): Verdict[] {
   });
 }
 
-async function run(context: Context): Promise<Figure> {
-  const figure: Figure = { results: [], verdicts: [] };
-  for (const one of cases) {
-    const results = linesOf(one, await measure(context, one));
-    figure.results.push(...results);
-    figure.verdicts.push(...verdictsOf(one, results));
-  }
-  return figure;
+async function figureOf(context: Context, one: Case): Promise<Figure> {
+  const results = linesOf(one, await measure(context, one));
+  return { results, verdicts: verdictsOf(one, results) };
 }
+
+const run = (context: Context): Promise<Figure> =>
+  context.parts(cases.map((one) => ({ name: one.name, measure: () => figureOf(context, one) })));
 
 /** The figure `start`. */
 export const start: Bench = {

@@ -112,7 +112,7 @@ function verdictOf({ median, low, high }: Interval): Verdict {
   return { bench: 'submit', case: name, goal: `≥ ${goal} of pg-boss`, seen, met: median >= goal };
 }
 
-async function run(context: Context): Promise<Figure> {
+async function measure(context: Context): Promise<Figure> {
   const pairs = context.quick ? 50 : 200;
   const rates = await withOurs(context.server, { jobs: [empty], config: {} }, ({ lockkeeper, url }) =>
     withClient(url, (client) =>
@@ -126,6 +126,8 @@ async function run(context: Context): Promise<Figure> {
   ];
   return { results, verdicts: [verdictOf(ratio)] };
 }
+
+const run = (context: Context): Promise<Figure> => context.parts([{ name, measure: () => measure(context) }]);
 
 /** The figure `submit`. */
 export const submit: Bench = {

@@ -49,8 +49,8 @@ export class PgBossBacklog {
     this.#holder = await this.#fetch();
   }
 
-  /** Inserts jobs that the group blocks, until there are so many. */
-  async fill(upTo: number): Promise<void> {
+  /** Inserts jobs that the group blocks, until there are so many. Nothing is to be done for them then: 0 ms. */
+  async fill(upTo: number): Promise<number> {
     while (this.#blocked < upTo) {
       const length = Math.min(jobsInOneInsert, upTo - this.#blocked);
       await this.#boss.insert(
@@ -59,6 +59,7 @@ export class PgBossBacklog {
       );
       this.#blocked += length;
     }
+    return 0;
   }
 
   /** Milliseconds to send a job that nothing blocks, and to fetch it. */

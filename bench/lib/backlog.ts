@@ -1,12 +1,12 @@
 /** A queue of blocked runs in a database of its own, with coordinator and worker in this process, and what is measured in it. */
 
 import { setTimeout as delay } from 'node:timers/promises';
-import { createLockkeeper, job, type Lockkeeper, migrateDatabase } from '../../src/index.ts';
+import { createLockkeeper, job, type Lockkeeper } from '../../src/index.ts';
 import type { BenchServer } from '../types.ts';
 import { asleep } from './asleep.ts';
 import { nowNs } from './marks.ts';
 import { type Handled, overshootOf } from './observer.ts';
-import { expectNumber, quiet, submitAll } from './sql.ts';
+import { expectNumber, quiet, submitAll, template } from './sql.ts';
 
 /** How many lanes (and customers) the shapes with many have. */
 const lanes = 100_000;
@@ -66,13 +66,13 @@ export async function withBacklog<T>(
   const starts = new Starts();
   const slot = new Slot(starts);
   const jobs = [job('free', () => starts.now('free')), job('blocked', () => slot.hold())];
-  const { url, drop } = await server.database(purpose);
+  const { url, drop } = await server.database(purpose, template);
   try {
-    await migrateDatabase({ connectionString: url });
     const lockkeeper = await createLockkeeper({ connectionString: url, jobs, log: quiet });
+    const coordinator = lockkeeper.startCoordinator();
     try {
       await lockkeeper.applyConfig(config);
-      await lockkeeper.work({ room });
+      await lockkeeper.startWorker({ room });
       const first = { job: 'blocked', tags: shape.heir };
       await starts.msUntil('blocked', () => lockkeeper.submitMany([first]));
       const backlog = new Backlog(lockkeeper, shape, starts, slot);
@@ -80,6 +80,8 @@ export async function withBacklog<T>(
       await backlog.check();
       return answer;
     } finally {
+      // Else it would look at all that wait, now that the slot is free and nobody serves their job any more.
+      await coordinator.stop();
       const closing = lockkeeper.close();
       slot.open();
       await closing;

@@ -2,14 +2,16 @@
 
 import { setTimeout as wait } from 'node:timers/promises';
 import { startPgBouncer } from '../../test/support/pgbouncer.ts';
-import type { Context, Work } from '../types.ts';
+import type { Context, Item, Work } from '../types.ts';
 import { cpuSeconds, serverCpuSeconds } from './cpu.ts';
 import { itemsFrom, ours } from './flow.ts';
+import { type Gate, startGate } from './gate.ts';
 import { nowNs } from './marks.ts';
 import { inPlace, type Place } from './measure.ts';
 import { gapsOf, handledOf, overshootOf } from './observer.ts';
 import { type Pods, withPods } from './processes.ts';
 import { withClient } from './server.ts';
+import { executing, numberOf } from './sql.ts';
 
 /** Each with a coordinator, a worker and connections of its own. */
 export const podCount = 200;
@@ -21,13 +23,14 @@ const poolSize = 20;
 /** Of each pod: its pool, its renewal, its attempt to listen. */
 const mostClients = 10 * podCount;
 /** Until what follows a start is over, and each pod ticks on its own. */
-const restMs = 10_000;
+const restMs = { quick: 5_000, full: 10_000 };
 const warmUp = 10;
+/** How long it may take until all listen. */
+const listeningMs = 60_000;
+const lookEveryMs = 100;
 
 /** How a fleet is set up. */
 export type Fleet = {
-  /** Each pod also listens, by a direct connection. */
-  wakes: boolean;
   /** Each pod serves a job of its own, so that the slot goes to another pod each time. */
   ownJobs: boolean;
   idleSeconds: number;
@@ -41,49 +44,94 @@ export type Rates = { statements: number; serverCpu: number; podsCpu: number };
 /** What was seen of a fleet. `gaps`: milliseconds of each hand-over. */
 export type Seen = { idle: Rates; busy: Rates; gaps: number[]; overshoot: number };
 
-/** Starts the fleet in a new database, lets it idle and then gives it work. */
-export async function seenOf(context: Context, program: string, fleet: Fleet): Promise<Seen> {
-  const pooler = await startPgBouncer(program, context.server.url, poolSize, mostClients);
+/** The same fleet before any of its pods could listen, and when all do: starting it takes longer than all the rest. */
+export type SeenOfBoth = { withoutWakes: Seen; withWakes: Seen };
+
+/** Starts the fleet in a new database; lets it idle and then gives it work, without wakes and with them. */
+export async function seenOf(context: Context, program: string, fleet: Fleet): Promise<SeenOfBoth> {
+  const { url } = context.server;
+  const pooler = await startPgBouncer(program, url, poolSize, mostClients);
+  const gate = await startGate(url);
   try {
     return await inPlace(context, await ours(), (place) =>
-      measured(place, { ...fleet, through: pooler.through }),
+      measured(context, place, { ...fleet, through: pooler.through, gate }),
     );
   } finally {
+    await gate.close();
     await pooler.close();
   }
 }
 
-type Behind = Fleet & { through(url: string): string };
+type Behind = Fleet & { through(url: string): string; gate: Gate };
 
 const jobOf = ({ ownJobs }: Fleet, pod: number) => (ownJobs ? `job-${pod}` : 'item');
+const podsOfEach = podCount / processes;
 
-async function measured({ system, url, folder }: Place, fleet: Behind): Promise<Seen> {
+async function measured(
+  { quick }: Context,
+  { system, url, folder }: Place,
+  fleet: Behind,
+): Promise<SeenOfBoth> {
   const work: Work = { limit: { kind: 'key', capacity: 1 }, handlerMs };
   await system.prepare(url, work);
   const pods = Array.from({ length: podCount }, (_, pod) => jobOf(fleet, pod));
-  const each = podCount / processes;
-  const jobs = Array.from({ length: processes }, (_, no) => pods.slice(no * each, (no + 1) * each));
-  const options = { system: system.name, url: fleet.through(url), processes, room, folder, jobs };
-  return withPods(
-    { ...options, work: { ...work, ...(fleet.wakes ? { wakesUrl: url } : {}) } },
-    async (all) => {
-      await wait(restMs);
-      const rates = (during: () => Promise<unknown>) => ratesWhile(all, url, fleet, during);
-      const idle = await rates(() => wait(fleet.idleSeconds * 1_000));
-      const items = itemsFrom(0, warmUp + fleet.count).map((item) => ({
-        ...item,
-        // One after the other is in another process.
-        job: jobOf(fleet, ((item.no % processes) * each + Math.floor(item.no / processes)) % podCount),
-      }));
-      const { submit, close } = await system.open(url, work);
-      const busy = await rates(() => submit(items).then(() => all.ended(items.length)));
-      await close();
-      const handled = handledOf(await all.stop(), items);
-      // The first to start took the slot from nobody.
-      const gaps = gapsOf(handled, 1).slice(warmUp - 1);
-      return { idle, busy, gaps: gaps.map(({ ms }) => ms), overshoot: overshootOf(handled, 1) };
-    },
+  const jobs = Array.from({ length: processes }, (_, no) =>
+    pods.slice(no * podsOfEach, (no + 1) * podsOfEach),
   );
+  const options = { system: system.name, url: fleet.through(url), processes, room, folder, jobs };
+  const wakesUrl = fleet.gate.through(url);
+  return withPods({ ...options, work: { ...work, wakesUrl } }, async (all) => {
+    const { submit, close } = await system.open(url, work);
+    const items = itemsOf(fleet);
+    const part = async (half: readonly Item[], ended: number) => {
+      await wait(quick ? restMs.quick : restMs.full);
+      const idle = await ratesWhile(all, url, fleet, () => wait(fleet.idleSeconds * 1_000));
+      const busy = await ratesWhile(all, url, fleet, () => submit(half).then(() => all.ended(ended)));
+      return { idle, busy, half };
+    };
+    const first = await part(items.slice(0, items.length / 2), items.length / 2);
+    fleet.gate.open();
+    await allListen(url);
+    const second = await part(items.slice(items.length / 2), items.length);
+    await close();
+    const handled = handledOf(await all.stop(), items);
+    const seen = ({ idle, busy, half }: typeof first): Seen => ({
+      idle,
+      busy,
+      gaps: gapsOf(
+        handled.filter(({ no }) => half.some((item) => item.no === no)),
+        1,
+      )
+        // The first to start took the slot from nobody.
+        .slice(warmUp - 1)
+        .map(({ ms }) => ms),
+      overshoot: overshootOf(handled, 1),
+    });
+    return { withoutWakes: seen(first), withWakes: seen(second) };
+  });
+}
+
+/** Of both halves; one after the other is in another process. */
+function itemsOf(fleet: Fleet): Item[] {
+  return itemsFrom(0, 2 * (warmUp + fleet.count)).map((item) => ({
+    ...item,
+    job: jobOf(fleet, ((item.no % processes) * podsOfEach + Math.floor(item.no / processes)) % podCount),
+  }));
+}
+
+/** Resolves when every pod has a connection on which it listens. */
+async function allListen(url: string): Promise<void> {
+  const listening = `select count(*) as n from pg_stat_activity
+    where datname = current_database() and application_name = 'lockkeeper listen'`;
+  await withClient(url, async (client) => {
+    const until = nowNs() + listeningMs * 1e6;
+    for (;;) {
+      const n = await numberOf(executing(client), listening);
+      if (n >= podCount) return;
+      if (nowNs() > until) throw new Error(`Only ${n} of ${podCount} pods listen.`);
+      await wait(lookEveryMs);
+    }
+  });
 }
 
 async function ratesWhile(

@@ -29,13 +29,12 @@ export type Flow = Omit<Load, 'items'> & {
   least: number;
   /** Items that are worked through first of all, and not measured. */
   warmUp: number;
+  /** A round of the warm-up that lasted so long tells how fast the system is. */
+  tellingSeconds: number;
 };
 
-/** A round of the warm-up that lasted so long tells how fast the system is. */
-const tellingSeconds = 0.5;
-
 /** How long a slow system may take: one that needs a minute for what others do in two seconds says no more by it. */
-export const secondsFor = ({ quick }: Context): number => (quick ? 2 : 45);
+export const secondsFor = ({ quick }: Context): number => (quick ? 2 : 8);
 
 /** Items with `count` numbers from this one on; with `tenants`, of so many tenants in turn. */
 export function itemsFrom(from: number, count: number, tenants?: number): Item[] {
@@ -58,7 +57,7 @@ async function secondsUntilEnded(pods: Pods, count: number, submit: () => Promis
  * code is compiled then. Answers how many were worked through, and how many the system is to have now.
  */
 async function warmed(pods: Pods, submit: (items: Item[]) => Promise<void>, flow: Flow) {
-  const { count, seconds, least, warmUp } = flow;
+  const { count, seconds, least, warmUp, tellingSeconds } = flow;
   let done = 0;
   for (let round = warmUp; ; round *= 2) {
     const items = itemsFrom(done, round);
@@ -70,22 +69,32 @@ async function warmed(pods: Pods, submit: (items: Item[]) => Promise<void>, flow
 }
 
 /**
- * Prepares, starts the processes, works through the warm-up and then through the items, which are submitted from here in
- * one go. Answers what the handlers saw of the latter.
+ * Prepares, starts the processes, works through the warm-up and then so many times through the items, which are submitted
+ * from here in one go. Answers what the handlers saw of the latter, each time.
  */
-export async function flowThrough({ system, url, folder }: Place, flow: Flow): Promise<Handled[]> {
+export async function flowThrough(
+  { system, url, folder }: Place,
+  flow: Flow,
+  times: number,
+): Promise<Handled[][]> {
   const { work, processes, room } = flow;
   await system.prepare(url, work);
   return withPods({ system: system.name, url, work, processes, room, folder }, async (pods) => {
     const { submit, close } = await system.open(url, work);
     try {
       const { done, size } = await warmed(pods, submit, flow);
-      await submit(itemsFrom(done, size));
-      await pods.ended(done + size);
-      const all = handledOf(await pods.stop(), itemsFrom(0, done + size));
-      return all.filter(({ no }) => no >= done);
+      for (let time = 0; time < times; time += 1) {
+        await submit(itemsFrom(done + time * size, size));
+        await pods.ended(done + (time + 1) * size);
+      }
+      const all = handledOf(await pods.stop(), itemsFrom(0, done + times * size));
+      return Array.from({ length: times }, (_, time) => numbered(all, done + time * size, size));
     } finally {
       await close();
     }
   });
 }
+
+/** Those with `count` numbers from this one on. */
+export const numbered = (all: readonly Handled[], from: number, count: number): Handled[] =>
+  all.filter(({ no }) => no >= from && no < from + count);

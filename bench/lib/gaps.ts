@@ -80,10 +80,12 @@ async function endedBefore(pods: readonly Pods[], count: number): Promise<void> 
   await Promise.all(pods.map((each, i) => each.ended(Math.ceil((count - i) / pods.length))));
 }
 
-/** Those of the first hand-overs are not measured: statements are planned and code is compiled then. */
+/** How many are not measured at first: statements are planned and code is compiled then. */
+export const warmUpOf = ({ capacity }: Pick<HandOver, 'capacity'>): number => 2 * capacity + 8;
+
 async function through({ system, url }: Place, over: HandOver, pods: readonly Pods[]): Promise<HandedOver> {
   const { capacity, count, jobs = [] } = over;
-  const warmUp = 2 * capacity + 8;
+  const warmUp = warmUpOf(over);
   const { submit, close } = await system.open(url, workOf(over));
   try {
     const items = inTurns(itemsFrom(0, warmUp + count), jobs);

@@ -33,14 +33,13 @@ export async function ratesOf<Case extends RateCase>(
   cases: readonly Case[],
   once: (context: Context, one: Case) => Promise<number>,
 ): Promise<Figure> {
-  const figure: Figure = { results: [], verdicts: [] };
-  for (const each of cases) {
+  const measure = async (each: Case): Promise<Figure> => {
     const result = listed(bench, each.name, unit, await repeated(context, () => once(context, each)));
     context.say(`${each.name}: ${Math.round(result.value)} ${unit}`);
-    figure.results.push(result);
-    if (each.goal !== undefined) figure.verdicts.push(reached(result, each.goal, each.stretch));
-  }
-  return figure;
+    const verdicts = each.goal === undefined ? [] : [reached(result, each.goal, each.stretch)];
+    return { results: [result], verdicts };
+  };
+  return context.parts(cases.map((each) => ({ name: each.name, measure: () => measure(each) })));
 }
 
 /** What one measurement gives, as often as the context says. */

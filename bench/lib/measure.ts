@@ -10,7 +10,7 @@ export type Sample = { value: number; overshoot: number | null };
 /** Where one measurement is made. */
 export type Place = {
   system: System;
-  /** Of a new, empty database. */
+  /** Of a new database, in which the system is migrated. */
   url: string;
   /** Free to use. */
   folder: string;
@@ -22,7 +22,7 @@ export async function inPlace<T>(
   system: System,
   use: (place: Place) => Promise<T>,
 ): Promise<T> {
-  const { url, drop } = await context.server.database(system.name);
+  const { url, drop } = await context.server.database(system.name, system.template);
   places += 1;
   try {
     return await use({ system, url, folder: join(context.folder, String(places)) });
@@ -33,30 +33,38 @@ export async function inPlace<T>(
 
 let places = 0;
 
+/** How often a system is measured: ours each time, the peers only once if quick. */
+export const repeatsOf = ({ quick, repeats }: Context, system: string): number =>
+  quick && system !== 'lockkeeper' ? 1 : repeats;
+
+/** Measures so many times in one place, in processes that go on from one time to the next. */
+export type Measure = (place: Place, times: number) => Promise<Sample[]>;
+
 /**
- * Measures a case `context.repeats` times with each system, in turn, so that what else the machine does falls on all
- * alike. `ratio` is ours ÷ theirs, the median of the pairs of each round; ours itself has none.
+ * Measures a case `context.repeats` times with each system, in turn and each time in a new place, so that what else the
+ * machine does falls on all alike. If quick, a system gets one place for all its repeats, and a peer has only one. `ratio` is ours ÷ theirs, the median of the pairs of each round; ours itself has none.
  */
 export async function repeat(
   context: Context,
   what: Pick<Result, 'bench' | 'case' | 'unit'>,
   systems: readonly System[],
-  once: (place: Place) => Promise<Sample>,
+  measure: Measure,
 ): Promise<Result[]> {
   const samples = new Map<string, Sample[]>(systems.map(({ name }) => [name, []]));
-  for (let round = 1; round <= context.repeats; round += 1) {
+  for (let round = 1; round <= (context.quick ? 1 : context.repeats); round += 1) {
     for (const system of systems) {
-      const sample = await inPlace(context, system, once);
-      samples.get(system.name)?.push(sample);
-      context.say(
-        `${what.case}: ${system.name}: ${sample.value.toPrecision(4)} ${what.unit} (${round}/${context.repeats})`,
-      );
+      const times = context.quick ? repeatsOf(context, system.name) : 1;
+      const seen = await inPlace(context, system, (place) => measure(place, times));
+      samples.get(system.name)?.push(...seen);
+      const values = seen.map(({ value }) => value.toPrecision(4)).join(', ');
+      context.say(`${what.case}: ${system.name}: ${values} ${what.unit}`);
     }
   }
   const ours = samples.get('lockkeeper')?.map(({ value }) => value);
   return [...samples].map(([system, all]) => {
     const values = all.map(({ value }) => value);
-    const ratio = ours && system !== 'lockkeeper' ? ratioOfPairs(ours, values).median : null;
+    const ratio =
+      ours && system !== 'lockkeeper' ? ratioOfPairs(ours.slice(0, values.length), values).median : null;
     return { ...what, system, value: median(values), spread: spread(values), overshoot: mostOf(all), ratio };
   });
 }

@@ -1,7 +1,8 @@
 /** What the bench and its processes say to each other. */
 
-import type { Item, Work } from '../types.ts';
+import type { Context, Figure, Item, Work } from '../types.ts';
 import type { Exchanges } from './exchanges.ts';
+import type { Known } from './parts.ts';
 
 /** All that a process must know, as its only argument in JSON. */
 export type PodOptions = {
@@ -14,6 +15,8 @@ export type PodOptions = {
   jobs?: readonly string[] | undefined;
   /** Where its marks go. */
   marks: string;
+  /** Ends are told in groups, so often: a message for each would cost as much as an empty handler. */
+  toldEveryMs: number;
 };
 
 /** What a process has needed so far. */
@@ -40,3 +43,20 @@ export type FromPod =
   | { kind: 'need'; need: Need }
   /** How many handlers have ended in it so far. */
   | { kind: 'ended'; count: number };
+
+/** All that the process of a figure must know, as its only argument in JSON. */
+export type FigureOptions = Pick<Context, 'quick' | 'repeats' | 'folder'> & {
+  name: string;
+  /** Of the server. */
+  url: string;
+  /** What an earlier process of the figure has measured. */
+  known: Known;
+};
+
+export type FromFigure =
+  /** A part is measured now, and may take so long. */
+  | { kind: 'begin'; part: string; seconds: number }
+  /** What it gave. */
+  | { kind: 'part'; part: string; figure: Figure }
+  /** The whole figure. */
+  | { kind: 'end'; figure: Figure };

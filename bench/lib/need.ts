@@ -35,7 +35,7 @@ export const warmUp = 200;
 const tenants = 100;
 /** After the last handler: by then everything that follows an end is done. */
 const restMs = 500;
-const idleMs = { quick: 3_000, full: 10_000 };
+const idleMs = { quick: 2_000, full: 5_000 };
 
 /** Items of a session, after those of its warm-up; `from` counts on from there. */
 export const itemsOf = (from: number, count: number) => itemsFrom(warmUp + from, count, tenants);

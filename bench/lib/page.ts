@@ -64,7 +64,8 @@ export function pageOf(
 
 const intro = `All systems of a figure are measured in one run, in turn, on one Postgres with the same settings; a commit waits for the
 disk. The number shown is the median of the repeats, with the least and the greatest of them as its spread, or the ends
-of the 95 % interval where it comes from pairs. _Overshoot_ is the most handlers of one key at work at once, over its
+of the 95 % interval where it comes from pairs. With \`--quick\` a peer is measured once, and the three repeats of ours follow
+each other in the same processes; else each repeat has new processes and a new database. _Overshoot_ is the most handlers of one key at work at once, over its
 capacity, counted from marks that the handlers themselves made by the machine's monotonic clock; it is the worst of all
 repeats. In the last column, above 1 means that our value is the greater one. \`npm run bench\` measures all of it again, and
 [results.json](results.json) has the numbers.`;

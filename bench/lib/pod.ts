@@ -7,9 +7,6 @@ import { exchanges } from './exchanges.ts';
 import { markFile } from './marks.ts';
 import type { FromPod, PodOptions, ToPod } from './messages.ts';
 
-/** Ends are told in groups: a message for each would cost as much as an empty handler. */
-const toldEveryMs = 20;
-
 const options = JSON.parse(process.argv[2] ?? '{}') as PodOptions;
 const system: System = await systemNamed(options.system);
 const marks = markFile(options.marks);
@@ -24,7 +21,7 @@ function tellEnded(): void {
   setTimeout(() => {
     telling = false;
     tell({ kind: 'ended', count: ended });
-  }, toldEveryMs);
+  }, options.toldEveryMs);
 }
 
 /** Whose capacity an item counts against. */

@@ -24,6 +24,8 @@ export type PodsOptions = {
   jobs?: readonly (readonly string[])[];
   /** They are ready but do not work until `work()`; left out, they work from the start. */
   idle?: boolean;
+  /** How late an end may be told; 20 ms if left out. */
+  toldEveryMs?: number;
 };
 
 const program = fileURLToPath(new URL('./pod.ts', import.meta.url));
@@ -94,9 +96,9 @@ export class Pods {
     return this.#pods.reduce((sum, { ended }) => sum + ended, 0);
   }
 
-  #start(number: number, { system, url, work, room, folder, jobs }: PodsOptions): Pod {
+  #start(number: number, { system, url, work, room, folder, jobs, toldEveryMs = 20 }: PodsOptions): Pod {
     const marks = join(folder, `${number}.marks`);
-    const told: PodOptions = { system, url, work, room, marks, jobs: jobs?.[number] };
+    const told: PodOptions = { system, url, work, room, marks, jobs: jobs?.[number], toldEveryMs };
     const process = fork(program, [JSON.stringify(told)], { stdio: ['ignore', 'pipe', 'pipe', 'ipc'] });
     const state = { ready: false, working: false, submitted: 0, ended: 0, need: undefined };
     const pod: Pod = { process, marks, output: '', ...state, exit: undefined };

@@ -2,7 +2,7 @@
 
 import { setTimeout as wait } from 'node:timers/promises';
 import type { Limit, System, Work } from '../types.ts';
-import { itemsFrom } from './flow.ts';
+import { itemsFrom, numbered } from './flow.ts';
 import { nowNs } from './marks.ts';
 import type { Place } from './measure.ts';
 import { boundsOf, handledOf } from './observer.ts';
@@ -32,10 +32,14 @@ const otherRoom = 50;
 export const roomOf = ({ name }: System): number => rooms[name.split(',')[0] ?? ''] ?? otherRoom;
 
 /**
- * Pieces a second, from the first submission (each process submits its share and works) to the end of the last handler;
+ * Pieces a second, so many times, from the first submission (each process submits its share and works) to the end of the last handler;
  * of ours, until every run has ended in the database and no ticket is left to be made or closed.
  */
-export async function rateOfRush({ system, url, folder }: Place, rush: Rush): Promise<number> {
+export async function ratesOfRush(
+  { system, url, folder }: Place,
+  rush: Rush,
+  times: number,
+): Promise<number[]> {
   const { limit, processes } = rush;
   const work: Work = { limit, handlerMs: 0 };
   await system.prepare(url, work);
@@ -46,11 +50,17 @@ export async function rateOfRush({ system, url, folder }: Place, rush: Rush): Pr
     if (system.name === 'lockkeeper') await settled(url, warmUp);
     const count = sizeOf(rush, (warm - first) / 1e9);
     await wait(restMs);
-    const from = await submitted(pods, warmUp, count);
-    const told = system.name === 'lockkeeper' ? await settled(url, warmUp + count) : undefined;
-    const handled = handledOf(await pods.stop(), itemsFrom(0, warmUp + count));
-    const until = told ?? boundsOf(handled.filter(({ no }) => no >= warmUp)).last;
-    return count / ((until - from) / 1e9);
+    const rounds: { first: number; from: number; told: number | undefined }[] = [];
+    for (let first = warmUp; first < warmUp + times * count; first += count) {
+      const from = await submitted(pods, first, count);
+      const told = system.name === 'lockkeeper' ? await settled(url, first + count) : undefined;
+      rounds.push({ first, from, told });
+    }
+    const handled = handledOf(await pods.stop(), itemsFrom(0, warmUp + times * count));
+    return rounds.map(({ first, from, told }) => {
+      const until = told ?? boundsOf(numbered(handled, first, count)).last;
+      return count / ((until - from) / 1e9);
+    });
   });
 }
 

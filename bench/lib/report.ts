@@ -27,11 +27,11 @@ export function resultRow(result: Result): string[] {
 }
 
 /** The cells of a verdict, below `verdictHead`. */
-export const verdictRow = ({ case: name, goal, seen, met }: Verdict): string[] => [
+export const verdictRow = ({ case: name, goal, seen, met, failed }: Verdict): string[] => [
   name,
   goal,
   seen,
-  met ? 'met' : 'missed',
+  failed ? 'failed' : met ? 'met' : 'missed',
 ];
 
 /** A figure as text. */

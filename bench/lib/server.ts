@@ -4,11 +4,14 @@ import { fileURLToPath } from 'node:url';
 import pg from 'pg';
 import { type Embedded, startEmbedded } from '../../src/embedded/index.ts';
 import type { BenchServer } from '../types.ts';
+import { databasesOf, dropAll } from './databases.ts';
 
 /** The server as the bench itself sees it; figures get a `BenchServer`. */
 export type MeasuredServer = BenchServer & {
   /** What matters of its settings, as the server itself tells them. */
   settings: Readonly<Record<string, string>>;
+  /** Drops the databases that this process has left. */
+  clear(pid: number): Promise<void>;
 };
 
 /** Of the embedded server; every system is measured with the same. All else is as Postgres comes. */
@@ -28,27 +31,44 @@ const told = [
   'jit',
 ];
 
-/** Held while a bench uses the embedded server: two at once would measure each other. */
+/** Held while a bench uses the server: two at once would measure each other. */
 const oneBench = 5_505_019;
 
 /** Runs `use` with the server, and stops it afterwards if it was started here. */
 export async function withServer<T>(use: (server: MeasuredServer) => Promise<T>): Promise<T> {
   const url = process.env.BENCH_DATABASE_URL;
-  if (url) return withClient(url, (client) => measured(url, client).then(use));
+  if (url) return withoutRest(url, use);
   const embedded = await started();
   try {
-    return await withClient(embedded.url, async (client) => {
-      await alone(client);
-      return use(await measured(embedded.url, client));
-    });
+    return await withoutRest(embedded.url, use);
   } finally {
     await embedded.close();
   }
 }
 
+/** The same server as a process sees it that measures one figure. */
+export async function withServerAt<T>(url: string, use: (server: MeasuredServer) => Promise<T>): Promise<T> {
+  return withClient(url, async (client) => use(await measured(url, client)));
+}
+
+/** Nothing is there of a bench that was killed, and nothing is left afterwards. */
+async function withoutRest<T>(url: string, use: (server: MeasuredServer) => Promise<T>): Promise<T> {
+  return withClient(url, async (client) => {
+    await alone(client);
+    await dropAll(client);
+    try {
+      return await use(await measured(url, client));
+    } finally {
+      await dropAll(client);
+    }
+  });
+}
+
 /** One connection for as long as `use` takes. */
 export async function withClient<T>(url: string, use: (client: pg.Client) => Promise<T>): Promise<T> {
   const client = new pg.Client({ connectionString: url, application_name: 'bench' });
+  // What ends a connection is told by the next query on it; without a listener it would end the process.
+  client.on('error', () => {});
   await client.connect();
   try {
     return await use(client);
@@ -79,11 +99,6 @@ async function alone(client: pg.Client): Promise<void> {
   ]);
   if (rows[0]?.mine !== true)
     throw new Error('Another bench is running on this server; wait until it has ended.');
-  // Of a bench that was killed.
-  const left = await client.query<{ name: string }>(
-    "select datname as name from pg_database where datname like 'bench\\_%'",
-  );
-  for (const { name } of left.rows) await client.query(`drop database "${name}" with (force)`);
 }
 
 /** @throws when a commit would not wait for the disk: then no figure means anything. */
@@ -94,22 +109,13 @@ async function measured(url: string, client: pg.Client): Promise<MeasuredServer>
       throw new Error(`${name} is ${settings[name]} on this server; the bench measures only where it is on.`);
     }
   }
-  let databases = 0;
-  const database = async (purpose: string) => {
-    databases += 1;
-    const name =
-      `bench_${process.pid}_${databases}_${purpose.toLowerCase().replace(/[^a-z0-9]+/g, '_')}`.slice(0, 63);
-    await client.query(`create database "${name}"`);
-    const address = new URL(url);
-    address.pathname = `/${name}`;
-    return {
-      url: address.href,
-      drop: async () => {
-        await client.query(`drop database "${name}" with (force)`);
-      },
-    };
+  return {
+    url,
+    version: settings.server_version ?? '',
+    settings,
+    database: databasesOf(url, client),
+    clear: (pid) => dropAll(client, pid),
   };
-  return { url, version: settings.server_version ?? '', settings, database };
 }
 
 async function settingsOf(client: pg.Client): Promise<Record<string, string>> {

@@ -10,7 +10,7 @@ import {
   migrateDatabase,
 } from '../../src/index.ts';
 import { Lease } from '../../src/leases.ts';
-import type { BenchServer } from '../types.ts';
+import type { BenchServer, Template } from '../types.ts';
 
 /** What `withOurs` hands to its work. */
 export type Ours = {
@@ -31,6 +31,14 @@ export type OursOptions = {
 /** The lines of our own log are no part of a figure, but what goes wrong is to be seen. */
 export const quiet = { info() {}, debug() {}, warn: console.warn, error: console.error };
 
+/** A database in which ours is migrated and nothing else was done. */
+export const template: Template = {
+  name: 'lockkeeper',
+  migrate: async (url) => {
+    await migrateDatabase({ connectionString: url });
+  },
+};
+
 /** Submissions in one transaction. */
 export const submitBatch = 1_000;
 const laneBatch = 1_000;
@@ -41,7 +49,7 @@ export async function withOurs<T>(
   options: OursOptions,
   work: (ours: Ours) => Promise<T>,
 ): Promise<T> {
-  const { url, drop } = await server.database('ours');
+  const { url, drop } = await server.database('ours', template);
   const clients: Database[] = [];
   const client = () => {
     const database = openDatabase({ connectionString: url, max: 1, applicationName: 'bench' });
@@ -49,7 +57,6 @@ export async function withOurs<T>(
     return database;
   };
   try {
-    await migrateDatabase({ connectionString: url });
     const lockkeeper = await createLockkeeper({ connectionString: url, jobs: options.jobs, log: quiet });
     try {
       for (const name of options.deployments ?? []) await lockkeeper.addDeployment(name, 'full');

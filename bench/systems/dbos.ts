@@ -3,7 +3,7 @@
 import { randomUUID } from 'node:crypto';
 import { DBOS, DBOSClient, type DLogger } from '@dbos-inc/dbos-sdk';
 import manifest from '../../package.json' with { type: 'json' };
-import type { Item, Limit, System, Work } from '../types.ts';
+import type { Item, Limit, System, Template, Work } from '../types.ts';
 
 const application = 'bench';
 const queueName = 'bench';
@@ -28,7 +28,7 @@ type SetUp = {
 };
 
 const common =
-  'One workflow without steps (a step would be one more write); a new database for each run; submitted by `DBOSClient.enqueue`, as many at once as the client has connections. ' +
+  'One workflow without steps (a step would be one more write); a new database for each run (a copy of one that was migrated); submitted by `DBOSClient.enqueue`, as many at once as the client has connections. ' +
   'Queue with `globalConcurrency` = the limit, or `partitionConcurrency` = the limit with the tenant as the partition key; ' +
   '`workerConcurrency` = the room of the process (or the limit, if less). Docs: typescript/reference/queues, tutorials/queue-tutorial, reference/client.';
 
@@ -71,6 +71,16 @@ function configure(url: string): void {
   });
 }
 
+const template: Template = {
+  name: 'DBOS',
+  async migrate(url) {
+    configure(url);
+    // `DBOS.migrate` has no logger and prints; a launch does the same in silence.
+    await DBOS.launch();
+    await DBOS.shutdown();
+  },
+};
+
 function system(setUp: SetUp): System {
   return {
     name: setUp.name,
@@ -78,12 +88,8 @@ function system(setUp: SetUp): System {
     setup: setUp.setup,
     keeps: ({ kind }) => kind !== 'three',
 
-    async prepare(url) {
-      configure(url);
-      // `DBOS.migrate` has no logger and prints; a launch does the same in silence.
-      await DBOS.launch();
-      await DBOS.shutdown();
-    },
+    template,
+    async prepare() {},
 
     async open(url) {
       const submitter = await client(url);

@@ -2,7 +2,7 @@
 
 import { Logger, makeWorkerUtils, run } from 'graphile-worker';
 import manifest from '../../package.json' with { type: 'json' };
-import type { Item, Limit, System } from '../types.ts';
+import type { Item, Limit, System, Template } from '../types.ts';
 
 declare global {
   namespace GraphileWorker {
@@ -38,7 +38,10 @@ const common =
 const setUps: readonly SetUp[] = [
   {
     name: 'graphile-worker',
-    setup: `${common} A limit of 1 is a named queue; it has no other limits.`,
+    setup:
+      `${common} A limit of 1 is a named queue, with \`concurrentJobs\` 1 and \`maxPoolSize\` 2, the least that is allowed: one connection listens, and on the other the ` +
+      'completion of a job is sent before the search for the next one. With more connections that search overtakes the completion, finds the queue still locked, and the process looks again only after `pollInterval` (nothing notifies of a queue that is free again): ' +
+      'one or two jobs a second were seen so. It has no other limits. `completeJobBatchDelay` does not help, and a local queue does not keep the order.',
     keeps: (limit) => limit.kind === 'none' || isSerial(limit),
     batching: () => ({}),
   },
@@ -50,7 +53,19 @@ const setUps: readonly SetUp[] = [
   },
 ];
 
+/** Completion and search follow each other on the one connection that does not listen. */
+const serially = { concurrentJobs: 1, maxPoolSize: 2 };
+
 const connections = (room: number): number => Math.min(20, Math.max(10, room + 2));
+
+const template: Template = {
+  name: 'graphile-worker',
+  async migrate(url) {
+    const utils = await makeWorkerUtils({ connectionString: url, logger });
+    await utils.migrate();
+    await utils.release();
+  },
+};
 
 function system({ name, setup, keeps, batching }: SetUp): System {
   return {
@@ -59,11 +74,8 @@ function system({ name, setup, keeps, batching }: SetUp): System {
     setup,
     keeps,
 
-    async prepare(url) {
-      const utils = await makeWorkerUtils({ connectionString: url, logger });
-      await utils.migrate();
-      await utils.release();
-    },
+    template,
+    async prepare() {},
 
     async open(url, { limit }) {
       const utils = await makeWorkerUtils({ connectionString: url, logger });
@@ -79,11 +91,10 @@ function system({ name, setup, keeps, batching }: SetUp): System {
       };
     },
 
-    async work(url, _work, room, handler) {
+    async work(url, { limit }, room, handler) {
       const worker = {
         connectionString: url,
-        concurrentJobs: room,
-        maxPoolSize: connections(room),
+        ...(isSerial(limit) ? serially : { concurrentJobs: room, maxPoolSize: connections(room) }),
         logger,
         ...batching(room),
       };

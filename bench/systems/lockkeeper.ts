@@ -1,8 +1,8 @@
 /** Ours: an item is a run of one step, a limit is a few lines of configuration. */
 
 import manifest from '../../package.json' with { type: 'json' };
-import { createLockkeeper, job, migrateDatabase } from '../../src/index.ts';
-import { quiet as log, submitAll } from '../lib/sql.ts';
+import { createLockkeeper, job } from '../../src/index.ts';
+import { quiet as log, submitAll, template } from '../lib/sql.ts';
 import type { Item, Limit, System, Work } from '../types.ts';
 
 /** More than anything here has at once. */
@@ -47,8 +47,9 @@ export const lockkeeper: System = {
     'A run of one step for each item; a pool of steps (`op_granularity_run_buffer` 10,000, so that steps wait and not their runs), or `max_concurrent_runs`, or a tag limit for each unique value. `submitMany` in batches of 1,000; `work({ room })` in each process, all else as it comes.',
   keeps: () => true,
 
+  template,
+
   async prepare(url, work) {
-    await migrateDatabase({ connectionString: url });
     const lockkeeper = await createLockkeeper({
       connectionString: url,
       jobs: [jobOf(work, async () => {})],
