@@ -17,7 +17,7 @@ const warmUp = 10;
 /** pg-boss takes as long for each as there are blocked: it gets as many pairs as fit in so many seconds, but no fewer than `fewestPairs`. */
 const peerSeconds = { quick: 5, full: 20 };
 /** How long one part may take, in seconds. */
-const partSeconds = { quick: 150, full: 900 };
+const partSeconds = { quick: 150, full: 1_200 };
 const fewestPairs = 20;
 
 const sizesOf = ({ quick }: Context) => (quick ? [10_000, 100_000] : [10_000, 100_000, 1_000_000]);
