@@ -4,7 +4,7 @@ import { randomUUID } from 'node:crypto';
 import { type Database, listen } from './database.ts';
 import { delay } from './wake-delay.ts';
 
-export { delay } from './wake-delay.ts';
+export { afterWhatIsDue, delay } from './wake-delay.ts';
 
 /** Milliseconds of a clock that only runs forward; its zero means nothing. */
 export const monotonicMs = (): number => performance.now();

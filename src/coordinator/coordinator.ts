@@ -8,7 +8,7 @@ import type { Queue, QueueSettings } from '../queue/boss.ts';
 import { createKeeper, type Keeper } from '../queue/keeper.ts';
 import { allWakes, type Loop, loop, monotonicMs, type Wake, wallClockMs } from '../wake.ts';
 import { Auditor, type Mended } from './auditor.ts';
-import { coordinate, keepTickets, pass, type Ticked, tidy } from './tick.ts';
+import { admitAll, coordinate, keepTickets, pass, type Ticked, tidy } from './tick.ts';
 
 export type CoordinatorOptions = {
   database: Database;
@@ -191,26 +191,29 @@ export class Coordinator {
 
   /** One pass, and what it leaves to the other loops. True: there is more to do. */
   async #pass({ tickets, keeping }: Record<'tickets' | 'keeping', Loop>): Promise<boolean> {
-    const { database, queue, workers } = this.#options;
+    const { database, queue, workers, onProgress } = this.#options;
     const beside = (workers?.() ?? []).filter(({ lease }) => lease !== undefined);
     const leases = beside.flatMap(({ lease }) => lease ?? []);
     const outside = monotonicMs() >= this.#outsideFromMs;
     const told = this.#told;
     this.#told = false;
+    // What it was told of needs no look.
+    const first = told ? await admitAll(database.execute) : undefined;
+    if (first && first.admitted.length > 0) onProgress(['claim']);
     const passed = await pass(database, queue, { outside, leases });
     for (const worker of beside) worker.looked(passed.claim);
     this.#tell(passed);
     // Who admits just now may have looked before what we were told of.
-    if (told && passed.busy) this.#options.onProgress(['admit']);
+    if (first?.busy) onProgress(['admit']);
     if (outside) this.#outsideFromMs = foundOutside(passed) ? 0 : monotonicMs() + outsideEveryMs;
-    if (passed.tickets) tickets.wake();
+    if (passed.tickets || first?.admitted.length) tickets.wake();
     // What was seen just before this pod took its turn says nothing new.
     if (passed.keep && !this.#keeps && !this.#nobodyKeeps) {
       this.#nobodyKeeps = true;
       keeping.wake();
     }
     const { admitted, ended, readied, submitted, canceled, more } = passed;
-    return more || admitted.length + ended + readied + submitted + canceled.length > 0;
+    return more || first?.more || admitted.length + ended + readied + submitted + canceled.length > 0;
   }
 
   readonly wakes = ['admit'] as const;

@@ -77,8 +77,6 @@ export type Passed = Ticked & {
   tickets: boolean;
   /** There is more to be laned. */
   more: boolean;
-  /** Another was admitting. */
-  busy: boolean;
   /** When it looked, one of the leases had something to claim. */
   claim: boolean;
   /** When it looked, it was nobody's turn to keep. */
@@ -106,7 +104,6 @@ export async function pass(
     failures: [],
   };
   let more = false;
-  let busy = false;
   const todo = await readTodo(execute, outside ? queue : undefined, leases);
   if (todo.overrides) await execute('select lockkeeper.end_overrides()', []);
   if (todo.expire) await expire(execute, ticked);
@@ -115,10 +112,10 @@ export async function pass(
   if (todo.strays) await attempt(ticked, () => readAllStrays(queue, database));
   if (todo.submissions) await attempt(ticked, () => takeSubmissions(queue, database));
   if (todo.lane || todo.submissions || todo.admit || todo.overrides || ticked.ended + ticked.readied > 0)
-    ({ admitted: ticked.admitted, more, busy } = await admitAll(execute));
+    ({ admitted: ticked.admitted, more } = await admitAll(execute));
   if (todo.sleep) await execute('select lockkeeper.sleep_unserved()', []);
   const tickets = todo.tickets || ticked.admitted.length > 0 || ticked.canceled.length > 0;
-  return { ...ticked, tickets, more, busy, claim: todo.claim, keep: todo.keep };
+  return { ...ticked, tickets, more, claim: todo.claim, keep: todo.keep };
 }
 
 /** What others did in pg-boss must not keep admission from its work. */

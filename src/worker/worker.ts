@@ -13,7 +13,7 @@ import { LeaseEndedError } from '../errors.ts';
 import { type AnyJob, type Logger, register } from '../jobs.ts';
 import { type Accepts, type Exchanged, type JobVersion, Lease } from '../leases.ts';
 import type { Claimed, Ending } from '../steps.ts';
-import { delay, idleMs, type Loop, loop, type Wake } from '../wake.ts';
+import { afterWhatIsDue, delay, idleMs, type Loop, loop, type Wake } from '../wake.ts';
 import { Exchanging } from './exchanging.ts';
 import { runHandler } from './handler.ts';
 import { Held, refOf } from './held.ts';
@@ -152,6 +152,8 @@ export class Worker {
         if (this.#draining) return false;
         await this.open();
       }
+      // Steps that started together mostly end together: one exchange for all, instead of one that the others wait for.
+      await afterWhatIsDue();
       return (await this.#exchange()) || this.#ended.length > 0;
     } catch (error) {
       if (!(error instanceof LeaseEndedError) || !this.#lease) throw error;
