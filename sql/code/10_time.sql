@@ -55,7 +55,9 @@ end $$;
 create function lockkeeper_data.lock_configuration(p_exclusive boolean default false) returns void
 language plpgsql as $$
 begin
-  perform lockkeeper_data.check_isolation();
+  if current_setting('transaction_isolation') <> 'read committed' then
+    perform lockkeeper_data.check_isolation();
+  end if;
   if p_exclusive then
     perform pg_advisory_xact_lock(5505019530000000000 + 4096);
   else

@@ -185,7 +185,6 @@ create function lockkeeper_data.bury_lanes(p_lanes bigint[]) returns void
 language plpgsql as $$
 declare v_dead bigint[];
 begin
-  if p_lanes = '{}' then return; end if;
   v_dead := array(select id from lockkeeper_data.lanes where id = any (p_lanes) order by id for update skip locked);
   -- A new statement: what joined before the lock is seen now.
   with dead as (

@@ -191,7 +191,10 @@ begin
 
   d.run_ids := g_runs; d.attempts := g_attempts; d.places := g_places; d.lane_ids := g_lanes;
   d.keys := v_keys; d.used := v_taken; d.asked := v_asks;
-  d.examined := array(select o.id from unnest(p_lanes, v_examined) o(id, examined) where o.examined);
+  d.examined := '{}';
+  for i in 1 .. cardinality(p_lanes) loop
+    if v_examined[i] then d.examined := d.examined || p_lanes[i]; end if;
+  end loop;
   d.empty := array(select o.id from unnest(p_lanes) o(id)
                    where not exists (select from lockkeeper_data.waiting w where w.lane_id = o.id));
   return d;
@@ -217,8 +220,7 @@ create function lockkeeper_data.write_decision(d lockkeeper_data.decision, p_key
 returns boolean
 language plpgsql as $$
 begin
-  perform lockkeeper_data.count_slots(p_keys || d.keys, p_used || d.used, p_asked || d.asked);
-  perform lockkeeper_data.take_slots(d.run_ids, d.places, d.lane_ids);
+  perform lockkeeper_data.count_slots(p_keys || d.keys, p_used || d.used, p_asked || d.asked), lockkeeper_data.take_slots(d.run_ids, d.places, d.lane_ids);
   delete from lockkeeper_data.waiting w using unnest(d.run_ids, d.places) g(run_id, place)
   where w.run_id = g.run_id and w.place = g.place;
 
@@ -232,13 +234,17 @@ begin
   join lockkeeper_data.lanes l on l.id = a.lane_id
   on conflict (lane_id, root) do update set key_id = excluded.key_id, amount = excluded.amount, run_id = excluded.run_id, attempts = excluded.attempts, place = excluded.place
   where (w.key_id, w.amount, w.run_id, w.attempts, w.place) is distinct from (excluded.key_id, excluded.amount, excluded.run_id, excluded.attempts, excluded.place);
-  delete from lockkeeper_data.open_lanes where lane_id = any (d.asleep_lanes);
+  if d.asleep_lanes <> '{}' then
+    delete from lockkeeper_data.open_lanes where lane_id = any (d.asleep_lanes);
+  end if;
   -- Chosen while open, a lane may have been put to sleep by another before it was owned: what does not sleep now must be open.
   insert into lockkeeper_data.open_lanes (lane_id, counts, version_id, priority, run_id, attempts, place)
   select l.id, l.counts, l.version_id, l.priority, 0, 0, 0 from lockkeeper_data.lanes l
   where l.id = any (d.examined || d.empty) and l.id <> all (d.asleep_lanes)
     and (select true from lockkeeper_data.open_lanes o where o.lane_id = l.id limit 1) is null;
 
-  perform lockkeeper_data.bury_lanes(d.empty);
+  if d.empty <> '{}' then
+    perform lockkeeper_data.bury_lanes(d.empty);
+  end if;
   return lockkeeper_data.pass_batons(p_keys || d.keys);
 end $$;

@@ -3,7 +3,6 @@
 -- The first open lanes in order, of these job versions (null: of all), at most 100. Lanes of an old stamp are passed over.
 create function lockkeeper_data.first_open_lanes(p_counts lockkeeper_data.subject_kind, p_versions int[]) returns bigint[]
 language plpgsql stable as $$
-declare v_stamp bigint := lockkeeper_data.current_stamp();
 begin
   return array(
   select f.lane_id
@@ -12,7 +11,7 @@ begin
               where m.counts = p_counts and (p_versions is null or m.version_id = any (p_versions))
               order by m.priority desc, m.run_id, m.attempts, m.place limit 400) o
         -- A probe by id: for a join Postgres may take the index of the stamps, and read all lanes for each.
-        where (select l.stamp from lockkeeper_data.lanes l where l.id = o.lane_id) = v_stamp
+        where (select l.stamp from lockkeeper_data.lanes l where l.id = o.lane_id) = (select n.stamp from lockkeeper_data.configuration n)
         order by o.lane_id, o.priority desc, o.run_id, o.attempts, o.place) f
   order by f.priority desc, f.run_id, f.attempts, f.place
   limit 100);
@@ -30,8 +29,8 @@ begin
   return v_first;
 end $$;
 
--- The first subject of the lanes that were opened since others were chosen; with p_keys, of those that these keys concern. Null if there is none.
-create function lockkeeper_data.opened_since(p_counts lockkeeper_data.subject_kind, p_versions int[], p_chosen bigint[], p_keys bigint[] default null)
+-- The first subject of the lanes that were opened since others were chosen; with a decision, of those that want a key that it takes. Null if there is none.
+create function lockkeeper_data.opened_since(p_counts lockkeeper_data.subject_kind, p_versions int[], p_chosen bigint[], d lockkeeper_data.decision)
 returns lockkeeper_data.open_lanes
 language plpgsql volatile as $$
 declare v_lanes bigint[] := lockkeeper_data.first_open_lanes(p_counts, p_versions);
@@ -39,7 +38,8 @@ begin
   if v_lanes <@ p_chosen then return null; end if;
   return lockkeeper_data.first_subject(array(
     select l.id from unnest(v_lanes) u(id) join lockkeeper_data.lanes l on l.id = u.id
-    where u.id <> all (p_chosen) and (p_keys is null or l.keys && p_keys)));
+    where u.id <> all (p_chosen)
+      and (d.keys is null or exists (select from unnest(d.keys, d.used) k(key_id, used) where k.used > 0 and k.key_id = any (l.keys)))));
 end $$;
 
 -- Which of two places comes first in the order; null is behind all.
@@ -52,7 +52,6 @@ return case when b.priority is null or a.priority > b.priority
 -- many keys, no more than a chooser looks at.
 create function lockkeeper_data.sleepers_at(p_counts lockkeeper_data.subject_kind, p_keys bigint[], p_amounts bigint[], p_versions int[]) returns bigint[]
 language plpgsql volatile as $$
-declare v_stamp bigint := lockkeeper_data.current_stamp();
 begin
   return array(
     select distinct w.lane_id
@@ -60,19 +59,26 @@ begin
     cross join lateral (
       select t.lane_id from lockkeeper_data.watches t where t.root = 0 and t.key_id = u.key_id and t.counts = p_counts and t.version_id = any (p_versions) and t.amount <= u.amount
       order by t.priority desc, t.run_id, t.attempts, t.place limit least(u.amount, 100)) w
-    where (select l.stamp from lockkeeper_data.lanes l where l.id = w.lane_id) = v_stamp limit 100);
+    where (select l.stamp from lockkeeper_data.lanes l where l.id = w.lane_id) = (select n.stamp from lockkeeper_data.configuration n) limit 100);
 end $$;
 
 -- Owns those of the lanes that a chooser needs, in their order, as far as the key locks go; cut are those beyond. Busy ones are passed over;
 -- if all are busy, it waits for the first, holding nothing that anybody needs. p_locks: the locks that the caller will take besides.
 create function lockkeeper_data.own_lanes(p_lanes bigint[], p_locks int[] default '{}', out owned bigint[], out cut bigint[])
 language plpgsql as $$
-declare v_owned bigint[];
+declare
+  v_owned bigint[];
+  v_locks bigint;
 begin
+  cut := '{}';
   v_owned := array(select id from lockkeeper_data.lanes where id = any (p_lanes) order by id for no key update skip locked);
   if v_owned = '{}' and p_lanes <> '{}' then
     v_owned := array(select id from lockkeeper_data.lanes where id = p_lanes[1] for no key update);
   end if;
+  select array_agg(o.id order by o.no), sum(cardinality(l.locks)) into owned, v_locks
+  from unnest(p_lanes) with ordinality o(id, no) join lockkeeper_data.lanes l on l.id = o.id where o.id = any (v_owned);
+  owned := coalesce(owned, '{}');
+  if v_locks + cardinality(p_locks) <= lockkeeper_data.most_locks() then return; end if;
   owned := array(
     select f.id from (
       select n.id, n.no, sum(n.new) over (order by n.no) as locks, min(n.no) over () as first
@@ -88,7 +94,8 @@ end $$;
 create function lockkeeper_data.lock_lane_keys(p_lanes bigint[], p_locks int[] default '{}') returns void
 language plpgsql volatile as $$
 begin
-  perform lockkeeper_data.lock_keys(p_locks || array(select distinct n from lockkeeper_data.lanes l cross join lateral unnest(l.locks) n where l.id = any (p_lanes)));
+  perform pg_advisory_xact_lock(5505019530000000000 + x.n)
+  from (select n from unnest(p_locks) n union select n from lockkeeper_data.lanes l cross join lateral unnest(l.locks) n where l.id = any (p_lanes) order by n offset 0) x;
 end $$;
 
 -- Of lanes for which the locks did not suffice, the first subject, but only if a key is left with less room by this decision than what waits

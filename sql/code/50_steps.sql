@@ -54,6 +54,13 @@ begin
   where s.state = 'pending');
 end $$;
 
+-- The numbers of the locks of keys.
+create function lockkeeper_data.lock_numbers(p_keys bigint[]) returns int[]
+language plpgsql immutable as $$
+begin
+  return array(select distinct (k & 2047)::int from unnest(p_keys) k where k is not null);
+end $$;
+
 -- As many of the runs as the key locks allow; one is always let through.
 create function lockkeeper_data.runs_within_locks(p_run_ids bigint[], p_keys bigint[]) returns bigint[]
 language plpgsql as $$
@@ -63,9 +70,6 @@ declare
   v_wider int[];
   v_runs bigint[] := '{}';
 begin
-  if (select count(distinct k & 2047) from unnest(p_keys) k) <= lockkeeper_data.most_locks() then
-    return array(select distinct u from unnest(p_run_ids) u);
-  end if;
   for r in select u.run_id, array_agg(distinct (u.key_id & 2047)::int) filter (where u.key_id is not null) as numbers
            from unnest(p_run_ids, p_keys) u(run_id, key_id) group by u.run_id order by u.run_id loop
     if not coalesce(r.numbers <@ v_numbers, true) then
@@ -105,8 +109,10 @@ begin
     union all select c.run_id, k, 0 from unnest(p.changes) c join lockkeeper_data.waiting w on w.run_id = c.run_id and w.place = c.place
       join lockkeeper_data.lanes l on l.id = w.lane_id cross join lateral unnest(l.ask_keys) k
       where c.was = 'ready' and c.state <> 'ready') n;
-  p.done := lockkeeper_data.runs_within_locks(v_runs, p.keys);
-  if not v_runs <@ p.done then
+  p.locks := lockkeeper_data.lock_numbers(p.keys);
+  p.done := v_runs;
+  if cardinality(p.locks) > lockkeeper_data.most_locks() then
+    p.done := lockkeeper_data.runs_within_locks(v_runs, p.keys);
     p.endings := array(select e::lockkeeper_data.ending from unnest(p.endings) e where e.run_id = any (p.done));
     p.of_endings := array(select c::lockkeeper_data.step_change from unnest(p.of_endings) c where c.run_id = any (p.done));
     p.changes := array(select c::lockkeeper_data.step_change from unnest(p.changes) c where c.run_id = any (p.done));
@@ -114,15 +120,9 @@ begin
     p.ready := array(select s::lockkeeper_data.waiting from unnest(p.ready) s where s.run_id = any (p.done));
     select array_agg(u.key_id), array_agg(u.amount) into p.keys, p.amounts
     from unnest(v_runs, p.keys, p.amounts) u(run_id, key_id, amount) where u.run_id = any (p.done);
+    p.locks := lockkeeper_data.lock_numbers(p.keys);
   end if;
   return p;
-end $$;
-
--- The numbers of the locks of keys.
-create function lockkeeper_data.lock_numbers(p_keys bigint[]) returns int[]
-language plpgsql immutable as $$
-begin
-  return array(select distinct (k & 2047)::int from unnest(p_keys) k where k is not null);
 end $$;
 
 -- Writes planned changes under the locks of their keys. Answers how counters must change. The counting and the batons are the caller's.
@@ -143,9 +143,12 @@ begin
   update lockkeeper_data.steps s set state = c.state, needs = s.needs - c.met, losses = s.losses + c.losses, returns = s.returns + c.returns
   from unnest(p.changes) c where s.run_id = c.run_id and s.place = c.place;
   delete from lockkeeper_data.attempts a using unnest(p.changes) c where c.was = 'running' and a.run_id = c.run_id and a.place = c.place;
-  delete from lockkeeper_data.backoffs b using unnest(p.changes) c where c.was = 'ready' and b.run_id = c.run_id and b.place = c.place;
-  delete from lockkeeper_data.backoffs b where b.run_id = any (p.ending) and b.place = 0;
-  delete from lockkeeper_data.deadlines d where d.run_id = any (p.ending);
+  delete from lockkeeper_data.backoffs b
+  using (select c.run_id, c.place from unnest(p.changes) c where c.was = 'ready' union all select e, 0 from unnest(p.ending) e) g
+  where b.run_id = g.run_id and b.place = g.place;
+  if p.ending <> '{}' then
+    delete from lockkeeper_data.deadlines d where d.run_id = any (p.ending);
+  end if;
   insert into lockkeeper_data.backoffs (run_id, place, ready_at)
   select c.run_id, c.place, v_now + c.backoff_ms * interval '1 millisecond' from unnest(p.changes) c where c.state = 'ready' and c.backoff_ms > 0;
 
@@ -190,7 +193,7 @@ declare
   p lockkeeper_data.change_plan := lockkeeper_data.plan_changes(p_endings, p_changes, p_canceled);
   w record;
 begin
-  perform lockkeeper_data.lock_keys(lockkeeper_data.lock_numbers(p.keys));
+  perform lockkeeper_data.lock_keys(p.locks);
   w := lockkeeper_data.write_changes(p);
   perform lockkeeper_data.count_slots(w.keys, w.used, w.asked);
   perform lockkeeper_data.pass_batons(w.keys);

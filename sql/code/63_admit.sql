@@ -67,7 +67,7 @@ begin
   -- Looked at before the locks: only who admits takes from these lanes, but a run may have been canceled or moved, and room taken by steps.
   -- Or a lane was opened since the choice; from now on, nobody can pass the batons of our keys.
   if v_plan <> '{}' then
-    v_opened := lockkeeper_data.opened_since('run', null, v_chosen);
+    v_opened := lockkeeper_data.opened_since('run', null, v_chosen, null);
     v_before := lockkeeper_data.earlier(v_before, v_opened);
   end if;
   if v_opened.run_id is not null or not lockkeeper_data.still_holds(d)

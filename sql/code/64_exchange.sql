@@ -1,6 +1,7 @@
 -- Exchange: a worker's attempts end, and ready steps take the slots: one call with one lock phase for both.
 
-create function lockkeeper_data.claimed(p_lease uuid, p_number bigint) returns jsonb
+-- Attempts that run, as their worker gets them.
+create function lockkeeper_data.claimed(p_run_ids bigint[], p_places int[]) returns jsonb
 language plpgsql volatile as $$
 begin
   return (
@@ -13,12 +14,12 @@ begin
         from lockkeeper_data.job_steps b
         join lockkeeper_data.outcomes o on o.run_id = a.run_id and o.place = b.place and o.outcome = 'succeeded'
         where b.version_id = r.version_id and b.place = any (js.after)) end) order by a.token), '[]')
-    from lockkeeper_data.attempts a
+    from unnest(p_run_ids, p_places) g(run_id, place)
+    join lockkeeper_data.attempts a on a.run_id = g.run_id and a.place = g.place
     join lockkeeper_data.runs r on r.id = a.run_id
     join lockkeeper_data.job_versions v on v.id = r.version_id
     join lockkeeper_data.job_steps js on js.version_id = r.version_id and js.place = a.place
-    join lockkeeper_data.deployments d on d.id = r.deployment_id
-    where a.lease_id = p_lease and a.claim_number = p_number);
+    join lockkeeper_data.deployments d on d.id = r.deployment_id);
 end $$;
 
 -- The lanes that a decision grants from, puts to sleep or found empty, in the order of the lanes.
@@ -70,7 +71,7 @@ begin
   join lockkeeper_data.runs r on r.id = g.run_id
   join lockkeeper_data.job_steps js on js.version_id = r.version_id and js.place = g.place
   order by g.no;
-  return lockkeeper_data.claimed(p_lease, p_number);
+  return lockkeeper_data.claimed(d.run_ids, d.places);
 end $$;
 
 -- Decides what is granted of lanes that the caller owns, under the locks of their keys. chosen: the lanes of its choice, cut: those that it could
@@ -92,7 +93,7 @@ begin
   end if;
   -- Nor that of one in a lane that was opened since the choice; from now on, nobody can pass the batons of our keys.
   if d.run_ids <> '{}' then
-    v_opened := lockkeeper_data.opened_since('step', p_versions, p_chosen, array(select k.key_id from unnest(d.keys, d.used) k(key_id, used) where k.used > 0));
+    v_opened := lockkeeper_data.opened_since('step', p_versions, p_chosen, d);
     if v_opened.run_id is not null then
       d := lockkeeper_data.decide(p_lanes, p_n, null, lockkeeper_data.earlier(v_opened, v_first), p_keys, p_used, p_asked);
     end if;
@@ -129,7 +130,9 @@ begin
     v_last := lockkeeper_data.last_claim(p_lease);
     if p_number <= v_last.number then
       p_n := 0;
-      if p_number = v_last.number then steps := lockkeeper_data.claimed(p_lease, p_number); end if;
+      if p_number = v_last.number then
+        select lockkeeper_data.claimed(array_agg(a.run_id), array_agg(a.place)) into steps from lockkeeper_data.attempts a where a.lease_id = p_lease and a.claim_number = p_number;
+      end if;
     end if;
   else
     select l.* into v_lease from lockkeeper_data.leases l where l.id = p_lease and not l.ended for share;
@@ -138,12 +141,12 @@ begin
   end if;
 
   if p_items <> '{}' then
-    perform lockkeeper_data.lock_runs(array(select i.run_id from unnest(p_items) i));
+    perform from lockkeeper_data.runs r where r.id in (select i.run_id from unnest(p_items) i) order by r.id for no key update;
     ours := lockkeeper_data.endings_of(p_lease, p_items);
   end if;
   if ours <> '{}' then
     p := lockkeeper_data.plan_changes(ours, '{}', '{}');
-    v_locks := lockkeeper_data.lock_numbers(p.keys);
+    v_locks := p.locks;
   end if;
 
   if p_n > 0 then
@@ -171,7 +174,9 @@ begin
       v_lanes := lockkeeper_data.touched(v_lanes, d);
     end if;
     v_count := cardinality(v_lanes);
-    select o.owned, o.cut into v_lanes, v_cut from lockkeeper_data.own_lanes(v_lanes, v_locks) o;
+    c := lockkeeper_data.own_lanes(v_lanes, v_locks);
+    v_lanes := c.owned;
+    v_cut := c.cut;
   end if;
   perform lockkeeper_data.lock_lane_keys(v_lanes, v_locks);
 

@@ -5,9 +5,10 @@ create function lockkeeper_data.items_of(p_items jsonb) returns lockkeeper_data.
 language plpgsql stable as $$
 declare v_wrong text;
 begin
-  select e ->> 'outcome' into v_wrong from jsonb_array_elements(p_items) e
-  where e ->> 'outcome' is null or e ->> 'outcome' not in ('succeeded', 'failed', 'returned') limit 1;
-  if found then
+  -- An expression, for which Postgres starts no query.
+  if jsonb_path_exists(p_items, 'strict $[*] ? (!(exists (@.outcome ? (@ == "succeeded" || @ == "failed" || @ == "returned"))))') then
+    select e ->> 'outcome' into v_wrong from jsonb_array_elements(p_items) e
+    where e ->> 'outcome' is null or e ->> 'outcome' not in ('succeeded', 'failed', 'returned') limit 1;
     perform lockkeeper_data.refuse(format('outcome is %s, allowed are succeeded, failed and returned', coalesce(v_wrong, 'missing')), 'Say how the attempt ended.', p_field => 'outcome');
   end if;
   return array(
@@ -17,21 +18,19 @@ begin
     order by i.no);
 end $$;
 
--- What became of each of them; p_ours: those that the lease had.
-create function lockkeeper_data.answers(p_lease uuid, p_items lockkeeper_data.ending[], p_ours lockkeeper_data.ending[]) returns table (run_id bigint, place int, attempt int, answer text)
+-- What became of each of them, in their order; p_ours: those that the lease had.
+create function lockkeeper_data.answers(p_lease uuid, p_items lockkeeper_data.ending[], p_ours lockkeeper_data.ending[]) returns text[]
 language plpgsql volatile as $$
-#variable_conflict use_column
 begin
-  return query
-    select i.run_id, i.place, i.attempt,
-           case when exists (select from unnest(p_ours) u where u.run_id = i.run_id and u.place = i.place and u.attempt = i.attempt)
+  return array(
+    select case when exists (select from unnest(p_ours) u where u.run_id = i.run_id and u.place = i.place and u.attempt = i.attempt)
                 then case when a.run_id is not null then 'retry' else 'accepted' end
                 when o.run_id is not null then 'already' else 'refused' end
     from unnest(p_items) i
     left join lockkeeper_data.attempts a on a.run_id = i.run_id and a.place = i.place and a.attempt = i.attempt and a.lease_id = p_lease
     left join lockkeeper_data.outcomes o on o.run_id = i.run_id and o.place = i.place and o.attempt = i.attempt
       and o.lease_id = p_lease and o.outcome in ('succeeded', 'failed', 'canceled', 'returned')
-    order by i.ordinal;
+    order by i.ordinal);
 end $$;
 
 create function lockkeeper.exchange(lease uuid, items jsonb, number bigint, n int, out answers text[], out steps jsonb, out more boolean, out wakes text[])
@@ -49,7 +48,7 @@ begin
     return;
   end if;
   e := lockkeeper_data.exchange(lease, v_items, number, n);
-  answers := array(select a.answer from lockkeeper_data.answers(lease, v_items, e.ours) with ordinality a(run_id, place, attempt, answer, no) order by a.no);
+  answers := lockkeeper_data.answers(lease, v_items, e.ours);
   steps := e.steps;
   more := e.more;
   wakes := e.wakes;
@@ -80,7 +79,9 @@ declare
   v_items lockkeeper_data.ending[] := lockkeeper_data.items_of(items);
   v_ours lockkeeper_data.ending[] := (select e.ours from lockkeeper_data.exchange(finish.lease, v_items, null, 0) e);
 begin
-  return query select * from lockkeeper_data.answers(finish.lease, v_items, v_ours);
+  return query
+    select i.run_id, i.place, i.attempt, i.answer
+    from unnest(v_items, lockkeeper_data.answers(finish.lease, v_items, v_ours)) i(ordinal, run_id, place, attempt, outcome, output, error, answer) order by i.ordinal;
 end $$;
 comment on function lockkeeper.finish(uuid, jsonb) is
   'Ends attempts, an array of { run_id, place, attempt, outcome: succeeded | failed | returned (unstarted), output, error }. '

@@ -115,8 +115,8 @@ export const ofWork: readonly Mutant[] = [
   {
     name: 'repeated-claim-gets-nothing',
     file: exchange,
-    text: 'steps := lockkeeper_data.claimed(p_lease, p_number); end if;',
-    fault: "steps := '[]'; end if;",
+    text: 'where a.lease_id = p_lease and a.claim_number = p_number;',
+    fault: 'where false;',
     harm: 'After a lost reply to a claim its steps idle until two renewals did not name them.',
     likely: ['test/leases.test.ts'],
   },
