@@ -40,17 +40,15 @@ begin
 end $$;
 
 -- Gives back all slots of the subjects, and answers how counters must change. The counting is the caller's, by count_slots.
-create function lockkeeper_data.drop_slots(p_run_ids bigint[], p_places int[]) returns table (key_id bigint, amount bigint)
+create function lockkeeper_data.drop_slots(p_run_ids bigint[], p_places int[], out keys bigint[], out used bigint[])
 language plpgsql volatile as $$
-#variable_conflict use_column
 begin
-  return query
-    with gone as (
-      delete from lockkeeper_data.slots s using unnest(p_run_ids, p_places) u(run_id, place)
-      where s.run_id = u.run_id and s.place = u.place
-      returning s.key_id, s.amount
-    )
-    select g.key_id, sum(g.amount) from gone g group by g.key_id;
+  with gone as (
+    delete from lockkeeper_data.slots s using unnest(p_run_ids, p_places) u(run_id, place)
+    where s.run_id = u.run_id and s.place = u.place
+    returning s.key_id, s.amount
+  )
+  select coalesce(array_agg(g.key_id), '{}'), coalesce(array_agg(-g.amount), '{}') into keys, used from gone g;
 end $$;
 
 -- Makes the slots and counters of all that holds what they must be under the limits as they now are.

@@ -119,13 +119,14 @@ end $$;
 create function lockkeeper_data.lanes_of(p_counts lockkeeper_data.subject_kind, p_run_ids bigint[], p_places int[]) returns lockkeeper_data.waiting[]
 language plpgsql as $$
 declare
-  v_by_run boolean := lockkeeper_data.limits_by_run(p_counts);
+  v_by_run boolean;
   v_subjects lockkeeper_data.waiting[];
   v_kind_of int[];
   v_first_runs bigint[]; v_first_places int[];
   v_lanes bigint[];
 begin
   if p_run_ids is null then return '{}'; end if;
+  v_by_run := lockkeeper_data.limits_by_run(p_counts);
   select array_agg(row(0, x.run_id, x.attempts, x.place)::lockkeeper_data.waiting order by x.no), array_agg(x.kind order by x.no),
          array_agg(x.run_id order by x.kind) filter (where x.first), array_agg(x.place order by x.kind) filter (where x.first)
   into v_subjects, v_kind_of, v_first_runs, v_first_places

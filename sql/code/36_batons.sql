@@ -10,15 +10,36 @@ begin
                                 order by t.priority desc, t.run_id, t.attempts, t.place limit 1);
 end $$;
 
+-- The keys that have room and watchers.
+create function lockkeeper_data.keys_to_pass(p_keys bigint[]) returns bigint[]
+language plpgsql volatile as $$
+begin
+  return array(
+    select c.key_id
+    from (select distinct k from unnest(p_keys) k) u
+    join lockkeeper_data.counters c on c.key_id = u.k
+    join lockkeeper_data.limits l on l.id = c.limit_id
+    cross join lateral (select coalesce(l.override, c.capacity, l.capacity) - c.in_use as room) r
+    where (coalesce(r.room >= 0, true)
+           and (select case when r.room = 0 then t.amount = 0 else true end from lockkeeper_data.watches t where t.root = 0 and t.key_id = c.key_id
+                order by t.priority desc, t.run_id, t.attempts, t.place limit 1))
+       or (coalesce(r.room + l.look_buffer - c.asked > 0, true)
+           and (select true from lockkeeper_data.watches t where t.root > 0 and t.key_id = c.key_id order by t.priority desc, t.run_id, t.attempts, t.place limit 1)));
+end $$;
+
 -- Passes the batons of keys whose locks the caller holds: opens first watchers while there is room, takers and lookers apart,
 -- passing over those that want more than the room. Answers whether any was opened.
 create function lockkeeper_data.pass_batons(p_keys bigint[]) returns boolean
 language plpgsql volatile as $$
 #variable_conflict use_column
+declare
+  -- Mostly there are none; to start the statement below for nothing would be most of a hand-over.
+  v_keys bigint[] := lockkeeper_data.keys_to_pass(p_keys);
 begin
+  if v_keys = '{}' then return false; end if;
     with room as materialized (
       select r.*, lockkeeper_data.fits_any(r.key_id, r.room) as takes, coalesce(r.look > 0, true) as looks
-      from lockkeeper_data.rooms(array(select distinct k from unnest(p_keys) k)) r
+      from lockkeeper_data.rooms(v_keys) r
     ), chosen as (
       select w.lane_id, w.root from room r cross join lateral (
         select x.lane_id, x.root, sum(x.amount) over (order by x.priority desc, x.run_id, x.attempts, x.place, x.lane_id, x.root) as total

@@ -22,7 +22,7 @@ end $$;
 -- Nobody is granted past one that comes before him and still sleeps beside room, until the batons of the open lanes here have reached it (held).
 -- A lane among them that sleeps is decided like the others.
 -- p_only: grant no other runs than these. p_before: look at no subject from there on. p_keys, p_used, p_asked: what the caller changes there, not yet counted.
-create function lockkeeper_data.decide(p_lanes bigint[], p_n int, p_only bigint[] default null, p_before lockkeeper_data.open_lanes default null,
+create function lockkeeper_data.decide(p_counts lockkeeper_data.subject_kind, p_lanes bigint[], p_n int, p_only bigint[] default null, p_before lockkeeper_data.open_lanes default null,
   p_keys bigint[] default '{}', p_used bigint[] default '{}', p_asked bigint[] default '{}')
 returns lockkeeper_data.decision
 language plpgsql as $$
@@ -35,18 +35,25 @@ declare
   v_used bigint[]; v_asked bigint[]; v_capacity bigint[]; v_buffer bigint[];
   v_blocked boolean[] := array_fill(false, array[cardinality(p_lanes)]);
   v_examined boolean[] := v_blocked;
+  v_read int[] := array_fill(0, array[cardinality(p_lanes)]);
   v_depth int := greatest(8, 2 * p_n / cardinality(p_lanes));
   v_granted int := 0; v_full int; v_root int; v_room boolean; v_at int[]; i int; k int;
-  v_counts lockkeeper_data.subject_kind := (select l.counts from lockkeeper_data.lanes l where l.id = p_lanes[1]);
   v_watched int[]; v_first lockkeeper_data.watches[]; v_known boolean[]; v_next lockkeeper_data.watches;
 begin
   d.asleep_lanes := '{}'; d.asleep_roots := '{}'; d.asleep_keys := '{}'; d.asleep_amounts := '{}';
-  d.asleep_runs := '{}'; d.asleep_attempts := '{}'; d.asleep_places := '{}'; d.more := false; d.held := false;
+  d.asleep_runs := '{}'; d.asleep_attempts := '{}'; d.asleep_places := '{}'; d.more := false; d.held := false; d.empty := '{}';
 
-  select array_agg(u.key_id order by u.key_id), array_agg(coalesce(n.in_use, 0) order by u.key_id), array_agg(coalesce(n.asked, 0) order by u.key_id),
-         array_agg(coalesce(m.override, n.capacity, m.capacity) order by u.key_id), array_agg(coalesce(m.look_buffer, 0) order by u.key_id),
-         array_agg(null::lockkeeper_data.watches), array_agg(false)
-  into v_keys, v_used, v_asked, v_capacity, v_buffer, v_first, v_known
+  -- One after the other as they are: ordered in each array, each would be sorted by itself.
+  select array_agg(u.key_id), array_agg(coalesce(n.in_use, 0)), array_agg(coalesce(n.asked, 0)),
+         array_agg(coalesce(m.override, n.capacity, m.capacity)), array_agg(coalesce(m.look_buffer, 0)),
+         array_agg(null::lockkeeper_data.watches), array_agg(false),
+         -- In the order of the index: where all sleep at one key, Postgres believes that any index finds one at once, and reads all for each key that has none.
+         array_positions(array_agg(
+           exists (select from (select from lockkeeper_data.watches x where x.root = 0 and x.key_id = u.key_id and x.counts = p_counts
+                                order by x.priority desc, x.run_id, x.attempts, x.place limit 1) w)
+           or exists (select from (select from lockkeeper_data.watches x where x.root > 0 and x.key_id = u.key_id and x.counts = p_counts
+                                   order by x.priority desc, x.run_id, x.attempts, x.place limit 1) w)), true)
+  into v_keys, v_used, v_asked, v_capacity, v_buffer, v_first, v_known, v_watched
   from (select distinct x.key_id from unnest(p_lanes) o(id) join lockkeeper_data.lanes l on l.id = o.id
         cross join lateral unnest(l.keys || l.look_keys || l.ask_keys) x(key_id)) u
   left join lockkeeper_data.counters n on n.key_id = u.key_id
@@ -63,26 +70,20 @@ begin
   d.seen_used := v_used; d.seen_asked := v_asked; d.seen_capacity := v_capacity;
   v_taken := array_fill(0::bigint, array[cardinality(v_keys)]);
   v_asks := v_taken;
-  -- In the order of the index: where all sleep at one key, Postgres believes that any index finds one at once, and reads all for each key that has none.
-  v_watched := array(select u.i::int from unnest(v_keys) with ordinality u(key_id, i)
-                     where exists (select from (select from lockkeeper_data.watches x where x.root = 0 and x.key_id = u.key_id and x.counts = v_counts
-                                                order by x.priority desc, x.run_id, x.attempts, x.place limit 1) w)
-                        or exists (select from (select from lockkeeper_data.watches x where x.root > 0 and x.key_id = u.key_id and x.counts = v_counts
-                                                order by x.priority desc, x.run_id, x.attempts, x.place limit 1) w));
 
   for c in
-    select l.no, l.id as lane_id, l.priority, w.run_id, w.attempts, w.place, w.nth,
-           l.take, l.amounts, l.look_roots, l.look, l.look_amounts, l.ask, l.ask_amounts
-    from (select o.no, x.*,
-                 array(select array_position(v_keys, e) from unnest(x.keys) with ordinality t(e, n) order by n) as take,
-                 array(select array_position(v_keys, e) from unnest(x.look_keys) with ordinality t(e, n) order by n) as look,
-                 array(select array_position(v_keys, e) from unnest(x.ask_keys) with ordinality t(e, n) order by n) as ask
-          from unnest(p_lanes) with ordinality o(id, no) join lockkeeper_data.lanes x on x.id = o.id offset 0) l
-    cross join lateral (select y.*, row_number() over (order by y.run_id, y.attempts, y.place) as nth
-                        from (select z.run_id, z.attempts, z.place from lockkeeper_data.waiting z where z.lane_id = l.id
-                              order by z.run_id, z.attempts, z.place limit v_depth) y) w
-    order by l.priority desc, w.run_id, w.attempts, w.place
+    select o.no, l.id as lane_id, l.priority, w.run_id, w.attempts, w.place,
+           l.keys, l.amounts, l.look_roots, l.look_keys, l.look_amounts, l.ask_keys, l.ask_amounts
+    from unnest(p_lanes) with ordinality o(id, no) join lockkeeper_data.lanes l on l.id = o.id
+    left join lateral (select z.run_id, z.attempts, z.place from lockkeeper_data.waiting z where z.lane_id = l.id
+                       order by z.run_id, z.attempts, z.place limit v_depth) w on true
+    order by w.run_id is null desc, l.priority desc, w.run_id, w.attempts, w.place
   loop
+    if c.run_id is null then
+      d.empty := d.empty || c.lane_id;
+      continue;
+    end if;
+    v_read[c.no] := v_read[c.no] + 1;
     continue when v_blocked[c.no];
     if c.priority < p_before.priority or (c.priority = p_before.priority
          and (c.run_id, c.attempts, c.place) >= (p_before.run_id, p_before.attempts, p_before.place)) then
@@ -92,22 +93,22 @@ begin
 
     v_full := 0;
     -- The narrowest full key is mostly the youngest: a lane that sleeps there is woken least for nothing.
-    for i in reverse cardinality(c.take) .. 1 loop
-      k := c.take[i];
+    for i in reverse cardinality(c.keys) .. 1 loop
+      k := array_position(v_keys, c.keys[i]);
       if v_used[k] + c.amounts[i] > v_capacity[k] then v_full := i; exit; end if;
     end loop;
 
     v_room := true;
     v_at := '{}';
-    if v_full = 0 and cardinality(c.look) > 0 then
+    if v_full = 0 and cardinality(c.look_keys) > 0 then
       v_root := 0;
-      for i in 1 .. cardinality(c.look) loop
+      for i in 1 .. cardinality(c.look_keys) loop
         if c.look_roots[i] <> v_root then
           exit when i > 1 and v_room;
           v_root := c.look_roots[i];
           v_room := true;
         end if;
-        k := c.look[i];
+        k := array_position(v_keys, c.look_keys[i]);
         if v_room and v_used[k] + v_asked[k] + c.look_amounts[i] > v_capacity[k] + v_buffer[k] then
           v_room := false;
           v_at := v_at || i;
@@ -120,13 +121,13 @@ begin
       v_examined[c.no] := true;
       if v_full > 0 then
         d.asleep_roots := d.asleep_roots || 0;
-        d.asleep_keys := d.asleep_keys || v_keys[c.take[v_full]];
+        d.asleep_keys := d.asleep_keys || c.keys[v_full];
         d.asleep_amounts := d.asleep_amounts || c.amounts[v_full];
         v_at := array[0];
       else
         foreach i in array v_at loop
           d.asleep_roots := d.asleep_roots || c.look_roots[i];
-          d.asleep_keys := d.asleep_keys || v_keys[c.look[i]];
+          d.asleep_keys := d.asleep_keys || c.look_keys[i];
           d.asleep_amounts := d.asleep_amounts || c.look_amounts[i];
         end loop;
       end if;
@@ -144,7 +145,7 @@ begin
 
     foreach k in array v_watched loop
       if not v_known[k] then
-        v_first[k] := lockkeeper_data.first_watcher(v_counts, v_keys[k], coalesce(v_capacity[k] - v_used[k], 2147483647),
+        v_first[k] := lockkeeper_data.first_watcher(p_counts, v_keys[k], coalesce(v_capacity[k] - v_used[k], 2147483647),
                                                     coalesce(v_capacity[k] + v_buffer[k] - v_used[k] - v_asked[k], 2147483647), p_lanes);
         v_known[k] := true;
       end if;
@@ -170,20 +171,20 @@ begin
     g_attempts[v_granted] := c.attempts;
     g_places[v_granted] := c.place;
     g_lanes[v_granted] := c.lane_id;
-    for i in 1 .. cardinality(c.take) loop
-      k := c.take[i];
+    for i in 1 .. cardinality(c.keys) loop
+      k := array_position(v_keys, c.keys[i]);
       v_used[k] := v_used[k] + c.amounts[i];
       v_known[k] := false;
       v_taken[k] := v_taken[k] + c.amounts[i];
     end loop;
-    for i in 1 .. cardinality(c.ask) loop
-      k := c.ask[i];
+    for i in 1 .. cardinality(c.ask_keys) loop
+      k := array_position(v_keys, c.ask_keys[i]);
       v_asked[k] := v_asked[k] + c.ask_amounts[i];
       v_known[k] := false;
       v_asks[k] := v_asks[k] + c.ask_amounts[i];
     end loop;
     -- What comes after the last one read of this lane is not known: nothing later may be granted before it.
-    if c.nth = v_depth then
+    if v_read[c.no] = v_depth then
       d.more := true;
       exit;
     end if;
@@ -195,8 +196,6 @@ begin
   for i in 1 .. cardinality(p_lanes) loop
     if v_examined[i] then d.examined := d.examined || p_lanes[i]; end if;
   end loop;
-  d.empty := array(select o.id from unnest(p_lanes) o(id)
-                   where not exists (select from lockkeeper_data.waiting w where w.lane_id = o.id));
   return d;
 end $$;
 
@@ -238,10 +237,12 @@ begin
     delete from lockkeeper_data.open_lanes where lane_id = any (d.asleep_lanes);
   end if;
   -- Chosen while open, a lane may have been put to sleep by another before it was owned: what does not sleep now must be open.
-  insert into lockkeeper_data.open_lanes (lane_id, counts, version_id, priority, run_id, attempts, place)
-  select l.id, l.counts, l.version_id, l.priority, 0, 0, 0 from lockkeeper_data.lanes l
-  where l.id = any (d.examined || d.empty) and l.id <> all (d.asleep_lanes)
-    and (select true from lockkeeper_data.open_lanes o where o.lane_id = l.id limit 1) is null;
+  if not d.examined || d.empty <@ d.asleep_lanes then
+    insert into lockkeeper_data.open_lanes (lane_id, counts, version_id, priority, run_id, attempts, place)
+    select l.id, l.counts, l.version_id, l.priority, 0, 0, 0 from lockkeeper_data.lanes l
+    where l.id = any (d.examined || d.empty) and l.id <> all (d.asleep_lanes)
+      and (select true from lockkeeper_data.open_lanes o where o.lane_id = l.id limit 1) is null;
+  end if;
 
   if d.empty <> '{}' then
     perform lockkeeper_data.bury_lanes(d.empty);

@@ -89,14 +89,17 @@ returns lockkeeper_data.change_plan
 language plpgsql as $$
 declare
   p lockkeeper_data.change_plan;
-  v_runs bigint[];
+  v_runs bigint[]; v_places int[];
 begin
   p.endings := p_endings;
   p.canceled := p_canceled;
+  p.waited := p_changes <> '{}';
   p.of_endings := lockkeeper_data.changes_of_endings(p_endings, p_canceled);
   p.changes := p_changes || p.of_endings;
   p.changes := p.changes || lockkeeper_data.changes_that_follow(p.changes);
-  p.ready := lockkeeper_data.lanes_of('step', array_agg(c.run_id), array_agg(c.place)) from unnest(p.changes) c where c.state = 'ready' and c.backoff_ms = 0;
+  select array_agg(c.run_id) filter (where c.backoff_ms = 0), array_agg(c.place) filter (where c.backoff_ms = 0), coalesce(bool_or(c.backoff_ms > 0), false)
+  into v_runs, v_places, p.backs_off from unnest(p.changes) c where c.state = 'ready';
+  p.ready := lockkeeper_data.lanes_of('step', v_runs, v_places);
   p.ending := array(
     select r.id from (select c.run_id, count(*) filter (where c.state not in ('pending', 'ready')) as ended from unnest(p.changes) c group by c.run_id) n
     join lockkeeper_data.runs r on r.id = n.run_id where r.steps_left = n.ended);
@@ -129,7 +132,9 @@ end $$;
 create function lockkeeper_data.write_changes(p lockkeeper_data.change_plan, out keys bigint[], out used bigint[], out asked bigint[])
 language plpgsql as $$
 #variable_conflict use_column
-declare v_now timestamptz := lockkeeper.now();
+declare
+  v_now timestamptz := lockkeeper.now();
+  v_runs bigint[]; v_places int[];
 begin
   insert into lockkeeper_data.outcomes (run_id, place, attempt, outcome, lease_id, worker, started_at, ended_at, output, error)
   select e.run_id, e.place, e.attempt,
@@ -143,14 +148,18 @@ begin
   update lockkeeper_data.steps s set state = c.state, needs = s.needs - c.met, losses = s.losses + c.losses, returns = s.returns + c.returns
   from unnest(p.changes) c where s.run_id = c.run_id and s.place = c.place;
   delete from lockkeeper_data.attempts a using unnest(p.changes) c where c.was = 'running' and a.run_id = c.run_id and a.place = c.place;
-  delete from lockkeeper_data.backoffs b
-  using (select c.run_id, c.place from unnest(p.changes) c where c.was = 'ready' union all select e, 0 from unnest(p.ending) e) g
-  where b.run_id = g.run_id and b.place = g.place;
+  if p.waited then
+    delete from lockkeeper_data.backoffs b
+    using (select c.run_id, c.place from unnest(p.changes) c where c.was = 'ready' union all select e, 0 from unnest(p.ending) e) g
+    where b.run_id = g.run_id and b.place = g.place;
+  end if;
   if p.ending <> '{}' then
     delete from lockkeeper_data.deadlines d where d.run_id = any (p.ending);
   end if;
-  insert into lockkeeper_data.backoffs (run_id, place, ready_at)
-  select c.run_id, c.place, v_now + c.backoff_ms * interval '1 millisecond' from unnest(p.changes) c where c.state = 'ready' and c.backoff_ms > 0;
+  if p.backs_off then
+    insert into lockkeeper_data.backoffs (run_id, place, ready_at)
+    select c.run_id, c.place, v_now + c.backoff_ms * interval '1 millisecond' from unnest(p.changes) c where c.state = 'ready' and c.backoff_ms > 0;
+  end if;
 
   update lockkeeper_data.runs r
   set steps_left = r.steps_left - n.ended, failed = r.failed or n.failed, canceling = r.canceling or n.canceling,
@@ -162,18 +171,18 @@ begin
         from unnest(p.changes) c group by c.run_id) n
   where r.id = n.run_id;
 
-  select array_agg(d.key_id), array_agg(d.used), array_agg(d.asked) into keys, used, asked from (
-    select s.key_id, -s.amount as used, 0::bigint as asked from lockkeeper_data.drop_slots(
-      array(select c.run_id from unnest(p.changes) c where c.was = 'running') || p.ending,
-      array(select c.place from unnest(p.changes) c where c.was = 'running') || array_fill(0, array[cardinality(p.ending)])) s
-    union all
-    select w.key_id, 0, w.asked from lockkeeper_data.leave_lanes(
+  select array_agg(h.run_id), array_agg(h.place) into v_runs, v_places
+  from (select c.run_id, c.place from unnest(p.changes) c where c.was = 'running' union all select e, 0 from unnest(p.ending) e) h;
+  select s.keys, s.used, array_fill(0::bigint, array[cardinality(s.keys)]) into keys, used, asked from lockkeeper_data.drop_slots(v_runs, v_places) s;
+  -- What ran to its end waits nowhere, and neither does its run.
+  if p.waited then
+    select write_changes.keys || array_agg(w.key_id), write_changes.used || array_agg(0::bigint), write_changes.asked || array_agg(w.asked) into keys, used, asked from lockkeeper_data.leave_lanes(
       array(select c.run_id from unnest(p.changes) c where c.was = 'ready' and c.state <> 'ready') || p.ending,
-      array(select c.place from unnest(p.changes) c where c.was = 'ready' and c.state <> 'ready') || array_fill(0, array[cardinality(p.ending)])) w
-    union all
-    select a.key_id, 0, -a.amount from unnest(p.ready) u join lockkeeper_data.lanes l on l.id = u.lane_id
-    cross join lateral unnest(l.ask_keys, l.ask_amounts) a(key_id, amount)) d;
+      array(select c.place from unnest(p.changes) c where c.was = 'ready' and c.state <> 'ready') || array_fill(0, array[cardinality(p.ending)])) w;
+  end if;
   if p.ready <> '{}' then
+    select write_changes.keys || array_agg(a.key_id), write_changes.used || array_agg(0::bigint), write_changes.asked || array_agg(-a.amount::bigint) into keys, used, asked
+    from unnest(p.ready) u join lockkeeper_data.lanes l on l.id = u.lane_id cross join lateral unnest(l.ask_keys, l.ask_amounts) a(key_id, amount);
     perform lockkeeper_data.join_lanes(p.ready);
   end if;
 end $$;

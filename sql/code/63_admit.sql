@@ -51,11 +51,11 @@ begin
   if v_lanes = '{}' then return; end if;
   -- Nobody is admitted past one in a lane of an old stamp, nor, where that could cost it its room, in a lane for which the locks did not suffice.
   v_before := lockkeeper_data.first_stale_run();
-  d := lockkeeper_data.decide(v_lanes, n, null, v_before);
+  d := lockkeeper_data.decide('run', v_lanes, n, null, v_before);
   v_opened := lockkeeper_data.passed_over(v_cut, d);
   if v_opened.run_id is not null then
     v_before := lockkeeper_data.earlier(v_before, v_opened);
-    d := lockkeeper_data.decide(v_lanes, n, null, v_before);
+    d := lockkeeper_data.decide('run', v_lanes, n, null, v_before);
     v_opened := null;
   end if;
   v_plan := d.run_ids;
@@ -73,7 +73,7 @@ begin
   if v_opened.run_id is not null or not lockkeeper_data.still_holds(d)
      or exists (select from unnest(d.run_ids, d.lane_ids) u(id, lane_id)
                 where not exists (select from lockkeeper_data.waiting w where w.run_id = u.id and w.place = 0 and w.lane_id = u.lane_id)) then
-    d := lockkeeper_data.decide(v_lanes, n, v_plan, v_before);
+    d := lockkeeper_data.decide('run', v_lanes, n, v_plan, v_before);
   end if;
   -- Worth another call: not all lanes were read or fitted, a subject had to stay behind, or a lane was opened.
   more := d.more or v_cut <> '{}' or cardinality(v_chosen) >= 100;
@@ -111,7 +111,7 @@ begin
   v_lanes := (select o.owned from lockkeeper_data.own_lanes(lockkeeper_data.first_open_lanes('step', lockkeeper_data.unserved_versions())) o);
   if v_lanes = '{}' then return 0; end if;
   perform lockkeeper_data.lock_lane_keys(v_lanes);
-  d := lockkeeper_data.decide(v_lanes, 0);
+  d := lockkeeper_data.decide('step', v_lanes, 0);
   perform lockkeeper_data.write_decision(d);
   return cardinality(d.asleep_lanes) + cardinality(d.empty);
 end $$;

@@ -84,18 +84,18 @@ declare
   v_opened lockkeeper_data.open_lanes;
   v_within lockkeeper_data.decision;
 begin
-  d := lockkeeper_data.decide(p_lanes, p_n, null, null, p_keys, p_used, p_asked);
+  d := lockkeeper_data.decide('step', p_lanes, p_n, null, null, p_keys, p_used, p_asked);
   -- Nobody takes the room of one that comes first, in a lane for which the locks did not suffice, unless nobody could be granted then.
   v_first := lockkeeper_data.passed_over(p_cut, d);
   if v_first.run_id is not null then
-    v_within := lockkeeper_data.decide(p_lanes, p_n, null, v_first, p_keys, p_used, p_asked);
+    v_within := lockkeeper_data.decide('step', p_lanes, p_n, null, v_first, p_keys, p_used, p_asked);
     if v_within.run_ids <> '{}' then d := v_within; else v_first := null; end if;
   end if;
   -- Nor that of one in a lane that was opened since the choice; from now on, nobody can pass the batons of our keys.
   if d.run_ids <> '{}' then
     v_opened := lockkeeper_data.opened_since('step', p_versions, p_chosen, d);
     if v_opened.run_id is not null then
-      d := lockkeeper_data.decide(p_lanes, p_n, null, lockkeeper_data.earlier(v_opened, v_first), p_keys, p_used, p_asked);
+      d := lockkeeper_data.decide('step', p_lanes, p_n, null, lockkeeper_data.earlier(v_opened, v_first), p_keys, p_used, p_asked);
     end if;
   end if;
   opened := v_opened.run_id is not null;
@@ -103,9 +103,9 @@ end $$;
 
 -- Ends attempts and claims up to n ready steps. The lanes are chosen before any key is locked, those that will wake at the keys given back too;
 -- these are granted without being opened first. A claim whose number is the last gets its answer again; without a number nothing is claimed.
--- ours: what of the items was the lease's.
+-- ours: what of the items was the lease's; done: of how many of those the end fitted into the key locks.
 create function lockkeeper_data.exchange(p_lease uuid, p_items lockkeeper_data.ending[], p_number bigint, p_n int,
-  out ours lockkeeper_data.ending[], out steps jsonb, out more boolean, out wakes text[])
+  out ours lockkeeper_data.ending[], out done int, out steps jsonb, out more boolean, out wakes text[])
 language plpgsql as $$
 declare
   v_versions int[];
@@ -123,7 +123,7 @@ declare
   c record;
   v_passed boolean;
 begin
-  ours := '{}'; steps := '[]'; more := false; wakes := '{}';
+  ours := '{}'; done := 0; steps := '[]'; more := false; wakes := '{}';
   perform lockkeeper_data.lock_configuration();
   if p_number is not null then
     v_lease := lockkeeper_data.lock_lease(p_lease);
@@ -147,15 +147,16 @@ begin
   if ours <> '{}' then
     p := lockkeeper_data.plan_changes(ours, '{}', '{}');
     v_locks := p.locks;
+    done := cardinality(p.endings);
   end if;
 
   if p_n > 0 then
     v_held := coalesce(v_last.held, 0);
     -- What ended since without a claim is not in that number: counted only where it matters.
-    if p_n > v_lease.room - v_held + coalesce(cardinality(p.endings), 0) then
+    if p_n > v_lease.room - v_held + done then
       v_held := (select count(*) from lockkeeper_data.attempts a where a.lease_id = p_lease);
     end if;
-    v_held := v_held - coalesce(cardinality(p.endings), 0);
+    v_held := v_held - done;
     p_n := least(p_n, v_lease.room - v_held);
   end if;
   if p_n > 0 then
@@ -168,7 +169,7 @@ begin
     end if;
     -- Of many lanes, only those are owned that this claim needs; others are left to other claims.
     if cardinality(v_lanes) > 2 then
-      d := lockkeeper_data.decide(v_lanes, p_n);
+      d := lockkeeper_data.decide('step', v_lanes, p_n);
       -- What it did not come to is not among the lanes that it touched.
       more := cardinality(v_lanes) >= 100 or d.more or d.held;
       v_lanes := lockkeeper_data.touched(v_lanes, d);

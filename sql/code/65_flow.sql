@@ -18,10 +18,12 @@ begin
     order by i.no);
 end $$;
 
--- What became of each of them, in their order; p_ours: those that the lease had.
-create function lockkeeper_data.answers(p_lease uuid, p_items lockkeeper_data.ending[], p_ours lockkeeper_data.ending[]) returns text[]
+-- What became of each of them, in their order; p_ours: those that the lease had; p_done: how many of those ended.
+create function lockkeeper_data.answers(p_lease uuid, p_items lockkeeper_data.ending[], p_ours lockkeeper_data.ending[], p_done int) returns text[]
 language plpgsql volatile as $$
 begin
+  -- Mostly all were, and nothing has to be looked up.
+  if cardinality(p_items) = p_done then return array_fill('accepted'::text, array[p_done]); end if;
   return array(
     select case when exists (select from unnest(p_ours) u where u.run_id = i.run_id and u.place = i.place and u.attempt = i.attempt)
                 then case when a.run_id is not null then 'retry' else 'accepted' end
@@ -48,7 +50,7 @@ begin
     return;
   end if;
   e := lockkeeper_data.exchange(lease, v_items, number, n);
-  answers := lockkeeper_data.answers(lease, v_items, e.ours);
+  answers := lockkeeper_data.answers(lease, v_items, e.ours, e.done);
   steps := e.steps;
   more := e.more;
   wakes := e.wakes;
@@ -77,11 +79,12 @@ set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan s
 #variable_conflict use_column
 declare
   v_items lockkeeper_data.ending[] := lockkeeper_data.items_of(items);
-  v_ours lockkeeper_data.ending[] := (select e.ours from lockkeeper_data.exchange(finish.lease, v_items, null, 0) e);
+  e record;
 begin
+  e := lockkeeper_data.exchange(finish.lease, v_items, null, 0);
   return query
     select i.run_id, i.place, i.attempt, i.answer
-    from unnest(v_items, lockkeeper_data.answers(finish.lease, v_items, v_ours)) i(ordinal, run_id, place, attempt, outcome, output, error, answer) order by i.ordinal;
+    from unnest(v_items, lockkeeper_data.answers(finish.lease, v_items, e.ours, e.done)) i(ordinal, run_id, place, attempt, outcome, output, error, answer) order by i.ordinal;
 end $$;
 comment on function lockkeeper.finish(uuid, jsonb) is
   'Ends attempts, an array of { run_id, place, attempt, outcome: succeeded | failed | returned (unstarted), output, error }. '

@@ -2,9 +2,10 @@
 
 -- What the end of attempts, and other changes of steps, will do: made before any key is locked.
 -- keys, amounts, locks: the keys to be locked, with what is given back there (0: only what ready steps ask changes), and the numbers of their locks. done: the runs for which it is.
+-- waited: some of it may wait in lanes, or for a time. backs_off: some of it will.
 create type lockkeeper_data.change_plan as (
   endings lockkeeper_data.ending[], changes lockkeeper_data.step_change[], of_endings lockkeeper_data.step_change[],
-  ready lockkeeper_data.waiting[], ending bigint[], canceled bigint[], keys bigint[], amounts bigint[], locks int[], done bigint[]
+  ready lockkeeper_data.waiting[], ending bigint[], canceled bigint[], keys bigint[], amounts bigint[], locks int[], done bigint[], waited boolean, backs_off boolean
 );
 
 -- The claims of a lease that granted something: the last number is that of the last claim. held: at most so many attempts were the lease's then.

@@ -6,7 +6,7 @@ export const onceFound: readonly Mutant[] = [
   {
     name: 'opened-since-is-passed',
     file: 'sql/code/64_exchange.sql',
-    text: 'd := lockkeeper_data.decide(p_lanes, p_n, null, lockkeeper_data.earlier(v_opened, v_first), p_keys, p_used, p_asked);',
+    text: "d := lockkeeper_data.decide('step', p_lanes, p_n, null, lockkeeper_data.earlier(v_opened, v_first), p_keys, p_used, p_asked);",
     fault: 'null;',
     harm: 'A step that becomes ready while another is being claimed loses its turn.',
     likely: ['test/races/order.test.ts'],

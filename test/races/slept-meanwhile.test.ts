@@ -24,9 +24,10 @@ test('a lane that is granted from is open afterwards, though it slept when it wa
       [lane],
     );
     await query('delete from lockkeeper_data.open_lanes where lane_id = $1', [lane]);
-    await query('select lockkeeper_data.write_decision(lockkeeper_data.decide(array[$1]::bigint[], 1))', [
-      lane,
-    ]);
+    await query(
+      "select lockkeeper_data.write_decision(lockkeeper_data.decide('step', array[$1]::bigint[], 1))",
+      [lane],
+    );
     const { rows: found } = await query('select lane_id from lockkeeper_data.open_lanes where lane_id = $1', [
       lane,
     ]);
