@@ -3,6 +3,7 @@
 import type { Database } from '../../src/database.ts';
 import { job } from '../../src/index.ts';
 import type { Lease } from '../../src/leases.ts';
+import type { Claimed } from '../../src/steps.ts';
 import { refOf } from '../../src/worker/held.ts';
 import { type RateCase, ratesOf } from '../lib/lines.ts';
 import {
@@ -82,13 +83,14 @@ function once({ server }: Context, each: Case): Promise<number> {
   });
 }
 
-/** Claims and finishes until no step is left to claim. */
+/** Finishes what it has and claims the next, until no step is left. */
 async function workOff(lease: Lease, batch: number, left: { claims: number }): Promise<void> {
-  while (left.claims > 0) {
-    const { steps } = await lease.claim(batch);
+  let held: Claimed[] = [];
+  while (left.claims > 0 || held.length > 0) {
+    const endings = held.map((step) => ({ ...refOf(step), outcome: 'succeeded' as const }));
+    const { answers, steps } = await lease.exchange(endings, left.claims > 0 ? batch : 0);
     left.claims -= steps.length;
-    if (steps.length === 0) continue;
-    const answers = await lease.finish(steps.map((step) => ({ ...refOf(step), outcome: 'succeeded' })));
+    held = steps;
     const refused = answers.filter((answer) => answer !== 'accepted');
     if (refused.length > 0) throw new Error(`A finish was answered ${refused[0]}.`);
   }
@@ -125,8 +127,8 @@ export const steps: Bench = {
   name: 'steps',
   title: 'Claim and finish per second, three keys each',
   about: `Runs of one step are submitted, laned and admitted first. Then so many clients, each with one connection and one
-lease, call \`lockkeeper.claim\` and \`lockkeeper.finish\` in turn, through the \`Lease\` that a worker uses, with so many steps
-at once, until none is left; the clock covers that, and with it the ends of the runs. No handler is between. Each step takes
+lease, call \`lockkeeper.exchange\` through the \`Lease\` that a worker uses, which finishes so many steps and claims as many,
+until none is left; the clock covers that, and with it the ends of the runs. No handler is between. Each step takes
 a slot of three pools, none of which is ever full: all steps the same three (*one hot key*), one of the three of its
 deployment's own, of 100 (*100 keys*), or all three (*100 times 3 keys*). It throws when a step had not three keys, a finish
 was not accepted, a run did not succeed, or a slot is left at the end.`,

@@ -10,6 +10,7 @@ declare
   v_stamp bigint := lockkeeper_data.current_stamp();
   v_wanted lockkeeper_data.lanes[];
   v_found bigint[];
+  v_born boolean := false;
 begin
   perform lockkeeper_data.make_keys(v_specs);
   -- The key of the job version's workers is taken by amount 0: full while nobody serves it, never used up.
@@ -51,6 +52,13 @@ begin
       order by g.shape
     ) w);
   loop
+    perform from lockkeeper_data.lanes l
+    where l.id in (select x.id from unnest(v_wanted) w join lockkeeper_data.lanes x on x.identity = w.identity)
+    order by l.id for key share;
+
+    v_found := array(select l.id from unnest(v_wanted) w join lockkeeper_data.lanes l on l.identity = w.identity order by w.id);
+    exit when cardinality(v_found) = cardinality(v_wanted);
+    v_born := true;
     insert into lockkeeper_data.lanes (counts, version_id, priority, stamp, identity, keys, amounts,
                                        look_roots, look_keys, look_amounts, ask_keys, ask_amounts, locks)
     select distinct on (w.identity) w.counts, w.version_id, w.priority, w.stamp, w.identity, w.keys, w.amounts,
@@ -59,14 +67,8 @@ begin
     where not exists (select from lockkeeper_data.lanes l where l.identity = w.identity)
     order by w.identity
     on conflict (identity) do nothing;
-
-    perform from lockkeeper_data.lanes l
-    where l.id in (select x.id from unnest(v_wanted) w join lockkeeper_data.lanes x on x.identity = w.identity)
-    order by l.id for key share;
-
-    v_found := array(select l.id from unnest(v_wanted) w join lockkeeper_data.lanes l on l.identity = w.identity order by w.id);
-    exit when cardinality(v_found) = cardinality(v_wanted);
   end loop;
+  if not v_born then return v_found; end if;
   -- Born open: what has neither a row here nor a watch was just made, here.
   insert into lockkeeper_data.open_lanes (lane_id, counts, version_id, priority, run_id, attempts, place)
   select distinct on (u.lane_id) u.lane_id, p_counts, s.version_id, s.priority, s.run_id, s.attempts, s.place
@@ -79,7 +81,7 @@ begin
   return v_found;
 end $$;
 
--- The attributes that some limit names: subjects that differ in others only are the same to all limits.
+-- The attributes that some limit names: subjects that differ in others only are the same to all limits. Kept with the configuration.
 create function lockkeeper_data.attributes_seen() returns text[]
 language plpgsql stable as $$
 begin
@@ -94,7 +96,7 @@ end $$;
 create function lockkeeper_data.lanes_of_subjects(p_counts lockkeeper_data.subject_kind, p_subjects lockkeeper_data.subject[], p_by_run boolean) returns bigint[]
 language plpgsql as $$
 declare
-  v_seen text[] := lockkeeper_data.attributes_seen();
+  v_seen text[] := (select c.attributes_seen from lockkeeper_data.configuration c);
   v_shape_of int[];
   v_shapes lockkeeper_data.subject[];
   v_lanes bigint[];

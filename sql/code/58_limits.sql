@@ -147,7 +147,8 @@ end $$;
 create function lockkeeper_data.limits_changed(p_reshaped boolean) returns void
 language plpgsql as $$
 begin
-  update lockkeeper_data.configuration set version = version + 1, stamp = stamp + p_reshaped::int, most_keys = lockkeeper_data.most_keys();
+  update lockkeeper_data.configuration set version = version + 1, stamp = stamp + p_reshaped::int, most_keys = lockkeeper_data.most_keys(),
+    attributes_seen = lockkeeper_data.attributes_seen();
   if p_reshaped then
     -- Mostly the limits are too few for any subject to need too many keys, and the waiting are not looked at.
     if (select c.most_keys from lockkeeper_data.configuration c)

@@ -47,11 +47,18 @@ begin
   end if;
   v_chosen := lockkeeper_data.open_lanes_of_runs();
   if v_chosen = '{}' then return; end if;
-  select o.owned, o.cut into v_lanes, v_cut from lockkeeper_data.own_lanes(v_chosen) o;
-  if v_lanes = '{}' then return; end if;
   -- Nobody is admitted past one in a lane of an old stamp, nor, where that could cost it its room, in a lane for which the locks did not suffice.
   v_before := lockkeeper_data.first_stale_run();
-  d := lockkeeper_data.decide('run', v_lanes, n, null, v_before);
+  -- Of many open lanes, only those are owned and locked that this call needs. Nobody else grants from lanes of runs meanwhile.
+  d := lockkeeper_data.decide('run', v_chosen, n, null, v_before);
+  more := d.more or d.held;
+  v_lanes := lockkeeper_data.touched(v_chosen, d);
+  select o.owned, o.cut into v_lanes, v_cut from lockkeeper_data.own_lanes(v_lanes) o;
+  if v_lanes = '{}' then
+    more := false;
+    return;
+  end if;
+  if v_lanes <> v_chosen then d := lockkeeper_data.decide('run', v_lanes, n, null, v_before); end if;
   v_opened := lockkeeper_data.passed_over(v_cut, d);
   if v_opened.run_id is not null then
     v_before := lockkeeper_data.earlier(v_before, v_opened);
@@ -76,7 +83,7 @@ begin
     d := lockkeeper_data.decide('run', v_lanes, n, v_plan, v_before);
   end if;
   -- Worth another call: not all lanes were read or fitted, a subject had to stay behind, or a lane was opened.
-  more := d.more or v_cut <> '{}' or cardinality(v_chosen) >= 100;
+  more := more or d.more or v_cut <> '{}' or cardinality(v_chosen) >= 100;
   more := lockkeeper_data.write_decision(d) or d.held or v_opened.run_id is not null or (more and (d.run_ids <> '{}' or d.asleep_lanes <> '{}' or d.empty <> '{}'));
   if d.run_ids = '{}' then return; end if;
 

@@ -19,3 +19,11 @@ create table lockkeeper_data.claims (
 insert into lockkeeper_data.claims (lease_id, number, held)
 select l.id, l.claim_number, (select count(*) from lockkeeper_data.attempts a where a.lease_id = l.id) from lockkeeper_data.leases l where l.claim_number > 0;
 alter table lockkeeper_data.leases drop column claim_number;
+
+-- attributes_seen: those that some limit names.
+alter table lockkeeper_data.configuration add column attributes_seen text[] not null default '{root_places}';
+update lockkeeper_data.configuration set attributes_seen = array(
+  select a from lockkeeper_data.limits l cross join lateral (
+    select jsonb_object_keys(l.equals) union all select unnest(l.has || l.per) union all select l.capacity_attribute) x(a)
+  where a is not null
+  union select 'root_places' order by 1);

@@ -19,8 +19,8 @@ export const ofLanes: readonly Mutant[] = [
   {
     name: 'any-isolation-level',
     file: 'sql/code/10_time.sql',
-    text: "if current_setting('transaction_isolation') <> 'read committed' then",
-    fault: 'if false then',
+    text: "if current_setting('transaction_isolation') <> 'read committed' then\n    raise",
+    fault: 'if false then\n    raise',
     harm: 'In a transaction of another level a claim looks at the past, and takes slots that are gone.',
     likely: ['test/steps.test.ts'],
   },
@@ -83,8 +83,8 @@ export const ofLanes: readonly Mutant[] = [
   {
     name: 'run-priority-ignored',
     file: decide,
-    text: 'order by l.priority desc, w.run_id, w.attempts, w.place\n  loop',
-    fault: 'order by w.run_id, w.attempts, w.place\n  loop',
+    text: 'order by w.run_id is null desc, l.priority desc, w.run_id, w.attempts, w.place\n  loop',
+    fault: 'order by w.run_id is null desc, w.run_id, w.attempts, w.place\n  loop',
     harm: 'An urgent run is not admitted before those that waited longer.',
     likely: ['test/stories/priorities.test.ts'],
   },
@@ -123,7 +123,7 @@ export const ofLanes: readonly Mutant[] = [
   {
     name: 'past-what-was-read',
     file: decide,
-    text: 'if c.nth = v_depth then',
+    text: 'if v_read[c.no] = v_depth then',
     fault: 'if false then',
     harm: 'Of three lanes with many steps, the younger steps of one pass the older ones of another.',
     likely: ['test/lanes.test.ts'],
@@ -171,7 +171,7 @@ export const ofLanes: readonly Mutant[] = [
   {
     name: 'lanes-of-an-old-stamp',
     file: choose,
-    text: 'where (select l.stamp from lockkeeper_data.lanes l where l.id = o.lane_id) = v_stamp\n',
+    text: 'where (select l.stamp from lockkeeper_data.lanes l where l.id = o.lane_id) = (select n.stamp from lockkeeper_data.configuration n)\n',
     fault: 'where true\n',
     harm: 'A step starts under limits that are no longer in force.',
     likely: ['test/lanes-again.test.ts'],
