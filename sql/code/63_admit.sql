@@ -32,6 +32,7 @@ declare
   v_opened lockkeeper_data.open_lanes;
   d lockkeeper_data.decision;
   v_plan bigint[];
+  v_again boolean := false;
   v_numbers bigint[];
   v_roots lockkeeper_data.waiting[];
   v_now timestamptz := lockkeeper.now();
@@ -81,10 +82,11 @@ begin
      or exists (select from unnest(d.run_ids, d.lane_ids) u(id, lane_id)
                 where not exists (select from lockkeeper_data.waiting w where w.run_id = u.id and w.place = 0 and w.lane_id = u.lane_id)) then
     d := lockkeeper_data.decide('run', v_lanes, n, v_plan, v_before);
+    v_again := true;
   end if;
   -- Worth another call: not all lanes were read or fitted, a subject had to stay behind, or a lane was opened.
   more := more or d.more or v_cut <> '{}' or cardinality(v_chosen) >= 100;
-  more := lockkeeper_data.write_decision(d) or d.held or v_opened.run_id is not null or (more and (d.run_ids <> '{}' or d.asleep_lanes <> '{}' or d.empty <> '{}'));
+  more := lockkeeper_data.write_decision(d) or d.held or v_again or (more and (d.run_ids <> '{}' or d.asleep_lanes <> '{}' or d.empty <> '{}'));
   if d.run_ids = '{}' then return; end if;
 
   run_ids := d.run_ids;
