@@ -1,9 +1,40 @@
 -- Lanes: who may start together, where a lane sleeps, and what wakes it.
 -- A lane is open while it has a row in open_lanes. Only its owner closes it; anybody may open it.
 
+-- Lanes that were born in this transaction behind a full key sleep there at once: nobody has opened them, so that they carry no batons, and the
+-- lock of that one key is enough. A key that was born with them needs none. The others, and those beyond the locks, are left to who admits.
+-- p_shapes: the first that will be in each lane.
+create function lockkeeper_data.sleep_newborn(p_lanes bigint[], p_counts lockkeeper_data.subject_kind, p_shapes lockkeeper_data.subject[]) returns void
+language plpgsql as $$
+declare
+  v_now xid := pg_current_xact_id()::xid;
+  v_lanes bigint[]; v_nos bigint[]; v_keys bigint[]; v_amounts int[]; v_numbers int[];
+begin
+  select array_agg(u.id), array_agg(u.no), array_agg(f.key_id), array_agg(f.amount), array_agg(f.number) into v_lanes, v_nos, v_keys, v_amounts, v_numbers
+  from (select distinct on (x.id) x.id, x.no from unnest(p_lanes) with ordinality x(id, no) cross join lateral (select (p_shapes[x.no]).*) s
+        order by x.id, s.run_id, s.attempts, s.place) u
+  cross join lateral (select y.keys, y.amounts from lockkeeper_data.lanes y where y.id = u.id and y.xmin = v_now offset 0) l
+  cross join lateral (
+    select k.key_id, k.amount, case when c.born then null else (k.key_id & 2047)::int end as number
+    from unnest(l.keys, l.amounts) with ordinality k(key_id, amount, no)
+    cross join lateral (select n.xmin = v_now as born, coalesce(m.override, n.capacity, m.capacity) - n.in_use as room
+                        from lockkeeper_data.counters n join lockkeeper_data.limits m on m.id = n.limit_id where n.key_id = k.key_id offset 0) c
+    where k.amount > c.room order by k.no desc limit 1) f;
+  if v_lanes is null then return; end if;
+  v_numbers := array(select distinct n from unnest(v_numbers) n where n is not null order by n limit lockkeeper_data.most_locks());
+  perform lockkeeper_data.lock_keys(v_numbers);
+  insert into lockkeeper_data.watches (lane_id, root, key_id, amount, counts, version_id, priority, run_id, attempts, place)
+  select w.lane_id, 0, w.key_id, w.amount, p_counts, s.version_id, s.priority, s.run_id, s.attempts, s.place
+  from unnest(v_lanes, v_nos, v_keys, v_amounts) w(lane_id, no, key_id, amount)
+  cross join lateral (select (p_shapes[w.no]).*) s
+  where (select (n.xmin = v_now or (w.key_id & 2047)::int = any (v_numbers)) and w.amount > coalesce(m.override, n.capacity, m.capacity) - n.in_use
+         from lockkeeper_data.counters n join lockkeeper_data.limits m on m.id = n.limit_id where n.key_id = w.key_id);
+end $$;
+
 -- Finds the lanes of shapes under the limits as they are, makes those that are new, open, and holds them all
--- so that nobody buries them before the caller's commit. Answers one lane for each shape, by its number.
-create function lockkeeper_data.find_lanes(p_counts lockkeeper_data.subject_kind, p_shapes lockkeeper_data.subject[]) returns bigint[]
+-- so that nobody buries them before the caller's commit. Answers one lane for each shape, by its number. p_sleep: those that are born behind a full
+-- key sleep at once.
+create function lockkeeper_data.find_lanes(p_counts lockkeeper_data.subject_kind, p_shapes lockkeeper_data.subject[], p_sleep boolean) returns bigint[]
 language plpgsql as $$
 declare
   v_specs lockkeeper_data.key_spec[] := array(select s::lockkeeper_data.key_spec from lockkeeper_data.shape_specs(p_counts, p_shapes) s);
@@ -69,6 +100,9 @@ begin
     on conflict (identity) do nothing;
   end loop;
   if not v_born then return v_found; end if;
+  if p_sleep then
+    perform lockkeeper_data.sleep_newborn(v_found, p_counts, p_shapes);
+  end if;
   -- Born open: what has neither a row here nor a watch was just made, here.
   insert into lockkeeper_data.open_lanes (lane_id, counts, version_id, priority, run_id, attempts, place)
   select distinct on (u.lane_id) u.lane_id, p_counts, s.version_id, s.priority, s.run_id, s.attempts, s.place
@@ -93,7 +127,7 @@ begin
 end $$;
 
 -- The lane of each subject, in their order. Subjects in which no limit sees a difference are looked up once.
-create function lockkeeper_data.lanes_of_subjects(p_counts lockkeeper_data.subject_kind, p_subjects lockkeeper_data.subject[], p_by_run boolean) returns bigint[]
+create function lockkeeper_data.lanes_of_subjects(p_counts lockkeeper_data.subject_kind, p_subjects lockkeeper_data.subject[], p_by_run boolean, p_sleep boolean) returns bigint[]
 language plpgsql as $$
 declare
   v_seen text[] := (select c.attributes_seen from lockkeeper_data.configuration c);
@@ -112,13 +146,13 @@ begin
                                         case when p_by_run or s.max_concurrent is not null then s.run_id end)::int as shape
               from (select u.*, array(select u.attributes ->> a from unnest(v_seen) a) as seen
                     from unnest(p_subjects) with ordinality u(run_id, place, attempts, version_id, priority, deployment_id, max_concurrent, attributes, pools, no)) s) x) y;
-  v_lanes := lockkeeper_data.find_lanes(p_counts, v_shapes);
+  v_lanes := lockkeeper_data.find_lanes(p_counts, v_shapes, p_sleep);
   return array(select v_lanes[u.shape] from unnest(v_shape_of) with ordinality u(shape, no) order by u.no);
 end $$;
 
 -- The subjects given by run and place (0: the run), each with the lane where it belongs. Mostly many are of one kind, a job with the same tags,
 -- and then the attributes are made for one of them.
-create function lockkeeper_data.lanes_of(p_counts lockkeeper_data.subject_kind, p_run_ids bigint[], p_places int[]) returns lockkeeper_data.waiting[]
+create function lockkeeper_data.lanes_of(p_counts lockkeeper_data.subject_kind, p_run_ids bigint[], p_places int[], p_sleep boolean default false) returns lockkeeper_data.waiting[]
 language plpgsql as $$
 declare
   v_by_run boolean;
@@ -141,7 +175,7 @@ begin
               left join lockkeeper_data.steps s on s.run_id = u.run_id and s.place = u.place) y) x;
   if v_subjects is null then return '{}'; end if;
   v_lanes := lockkeeper_data.lanes_of_subjects(p_counts,
-    array(select s::lockkeeper_data.subject from lockkeeper_data.subjects_of(p_counts, v_first_runs, v_first_places) s), v_by_run);
+    array(select s::lockkeeper_data.subject from lockkeeper_data.subjects_of(p_counts, v_first_runs, v_first_places) s), v_by_run, p_sleep);
   return array(select row(v_lanes[u.kind], u.run_id, u.attempts, u.place)::lockkeeper_data.waiting
                from unnest(v_subjects, v_kind_of) with ordinality u(lane_id, run_id, attempts, place, kind, no) order by u.no);
 end $$;
@@ -159,10 +193,10 @@ begin
   select j.lane_id, l.counts, l.version_id, l.priority, j.run_id, j.attempts, j.place
   from (select distinct on (lane_id) * from unnest(p_subjects) u order by lane_id, run_id, attempts, place) j
   join lockkeeper_data.lanes l on l.id = j.lane_id
-  where (select true from lockkeeper_data.open_lanes o
-         where o.lane_id = j.lane_id and (o.run_id, o.attempts, o.place) <= (j.run_id, j.attempts, j.place) limit 1) is null
-    and (select true from lockkeeper_data.watches w
-         where w.lane_id = j.lane_id and (w.run_id, w.attempts, w.place) <= (j.run_id, j.attempts, j.place) limit 1) is null;
+  where (select true from (select * from lockkeeper_data.open_lanes x where x.lane_id = j.lane_id offset 0) o
+         where (o.run_id, o.attempts, o.place) <= (j.run_id, j.attempts, j.place) limit 1) is null
+    and (select true from (select * from lockkeeper_data.watches x where x.lane_id = j.lane_id offset 0) w
+         where (w.run_id, w.attempts, w.place) <= (j.run_id, j.attempts, j.place) limit 1) is null;
 end $$;
 
 -- Takes subjects out of their lanes. Answers how `asked` of keys must change for it.

@@ -48,8 +48,8 @@ language sql immutable
 return case when b.priority is null or a.priority > b.priority
               or (a.priority = b.priority and (a.run_id, a.attempts, a.place) <= (b.run_id, b.attempts, b.place)) then a else b end;
 
--- The lanes that will wake where so much is given back: the first that sleep there as takers, of these job versions. With what is given back at
--- many keys, no more than a chooser looks at.
+-- The lanes that will wake where so much is given back: of the first that sleep there as takers, those of these job versions. With what is given
+-- back at many keys, no more than a chooser looks at; whom this passes over the baton opens.
 create function lockkeeper_data.sleepers_at(p_counts lockkeeper_data.subject_kind, p_keys bigint[], p_amounts bigint[], p_versions int[]) returns bigint[]
 language plpgsql volatile as $$
 begin
@@ -57,8 +57,10 @@ begin
     select distinct w.lane_id
     from (select key_id, sum(amount) as amount from unnest(p_keys, p_amounts) u(key_id, amount) where amount > 0 group by key_id limit 100) u
     cross join lateral (
-      select t.lane_id from lockkeeper_data.watches t where t.root = 0 and t.key_id = u.key_id and t.counts = p_counts and t.version_id = any (p_versions) and t.amount <= u.amount
-      order by t.priority desc, t.run_id, t.attempts, t.place limit least(u.amount, 100)) w
+      select x.lane_id from (
+        select t.lane_id, t.version_id, t.amount, t.counts from lockkeeper_data.watches t where t.root = 0 and t.key_id = u.key_id
+        order by t.priority desc, t.run_id, t.attempts, t.place limit 100) x
+      where x.counts = p_counts and x.version_id = any (p_versions) and x.amount <= u.amount limit u.amount) w
     where (select l.stamp from lockkeeper_data.lanes l where l.id = w.lane_id) = (select n.stamp from lockkeeper_data.configuration n) limit 100);
 end $$;
 

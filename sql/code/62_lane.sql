@@ -1,36 +1,5 @@
 -- Lane: new runs, and what waits under limits that have changed, get keys and lane. Each function here is one autocommit call with one lock phase.
 
--- Lanes that were born in this transaction behind a full key sleep there at once: nobody has opened them, so that they carry no batons, and the
--- lock of that one key is enough. A key that was born with them needs none. The others, and those beyond the locks, are left to who admits.
-create function lockkeeper_data.sleep_newborn(p_lanes bigint[]) returns void
-language plpgsql as $$
-declare
-  v_now xid := pg_current_xact_id()::xid;
-  v_lanes bigint[]; v_keys bigint[]; v_amounts int[]; v_numbers int[];
-begin
-  select array_agg(l.id), array_agg(f.key_id), array_agg(f.amount), array_agg(f.number) into v_lanes, v_keys, v_amounts, v_numbers
-  from (select distinct u from unnest(p_lanes) u) u(id)
-  join lockkeeper_data.lanes l on l.id = u.id and l.xmin = v_now
-  cross join lateral (
-    select k.key_id, k.amount, case when c.xmin = v_now then null else (k.key_id & 2047)::int end as number
-    from unnest(l.keys, l.amounts) with ordinality k(key_id, amount, no)
-    join lockkeeper_data.counters c on c.key_id = k.key_id join lockkeeper_data.limits m on m.id = c.limit_id
-    where c.in_use + k.amount > coalesce(m.override, c.capacity, m.capacity) order by k.no desc limit 1) f;
-  if v_lanes is null then return; end if;
-  v_numbers := array(select distinct n from unnest(v_numbers) n where n is not null order by n limit lockkeeper_data.most_locks());
-  perform lockkeeper_data.lock_keys(v_numbers);
-  with asleep as (
-    insert into lockkeeper_data.watches (lane_id, root, key_id, amount, counts, version_id, priority, run_id, attempts, place)
-    select o.lane_id, 0, s.key_id, s.amount, o.counts, o.version_id, o.priority, o.run_id, o.attempts, o.place
-    from unnest(v_lanes, v_keys, v_amounts) s(lane_id, key_id, amount)
-    join lockkeeper_data.open_lanes o on o.lane_id = s.lane_id
-    join lockkeeper_data.counters c on c.key_id = s.key_id join lockkeeper_data.limits m on m.id = c.limit_id
-    where (c.xmin = v_now or (s.key_id & 2047)::int = any (v_numbers)) and c.in_use + s.amount > coalesce(m.override, c.capacity, m.capacity)
-    returning lane_id
-  )
-  delete from lockkeeper_data.open_lanes o using asleep a where o.lane_id = a.lane_id;
-end $$;
-
 -- Gives runs that were just submitted their keys and lane. p_sleep: who lanes again in this call locks lanes after this, and must not hold keys.
 create function lockkeeper_data.lane_arrivals(p_n int, p_sleep boolean) returns int
 language plpgsql as $$
@@ -41,11 +10,8 @@ begin
   -- Locked first, looked at in a new statement: their priority may just have been changed.
   v_runs := array(select w.run_id from lockkeeper_data.waiting w where w.lane_id = 0 order by w.run_id, w.attempts, w.place limit p_n for update skip locked);
   if v_runs <> '{}' then
-    v_subjects := lockkeeper_data.lanes_of('run', v_runs, array_fill(0, array[cardinality(v_runs)]));
+    v_subjects := lockkeeper_data.lanes_of('run', v_runs, array_fill(0, array[cardinality(v_runs)]), p_sleep);
     perform lockkeeper_data.join_lanes(v_subjects);
-    if p_sleep then
-      perform lockkeeper_data.sleep_newborn(array(select s.lane_id from unnest(v_subjects) s));
-    end if;
   end if;
   return cardinality(v_runs);
 end $$;

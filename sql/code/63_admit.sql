@@ -16,7 +16,9 @@ create function lockkeeper_data.open_lanes_of_runs() returns bigint[]
 language plpgsql volatile as $$
 begin
   return array(
-    select u.id from unnest(lockkeeper_data.first_open_lanes('run', null)) u(id) join lockkeeper_data.lanes l on l.id = u.id
+    select u.id from unnest(lockkeeper_data.first_open_lanes('run', null)) u(id)
+    -- Here and elsewhere, offset 0: each is looked up by itself, also if the plan was made when there were few.
+    cross join lateral (select x.id, x.priority from lockkeeper_data.lanes x where x.id = u.id offset 0) l
     left join lateral (select x.run_id from lockkeeper_data.waiting x where x.lane_id = l.id order by x.run_id, x.attempts, x.place limit 1) w on true
     order by w.run_id is null desc, l.priority desc, w.run_id);
 end $$;

@@ -49,6 +49,8 @@ const queueRounds = 10;
 const admitBatch = 500;
 /** Most calls of admission after each batch that was laned again: where steps end all the time, laning must go on too. */
 const admitRounds = 8;
+/** Most calls of admission in one pass: between passes a coordinator stops, and looks for what else there is. */
+const passRounds = 40;
 
 /**
  * The one statement of an idle pod: also looks for the workers that have these leases. Without a queue it does not look
@@ -75,7 +77,7 @@ export async function coordinate(database: CoordinatorDatabase, queue: Queue): P
 export type Passed = Ticked & {
   /** Tickets are to be made or closed. */
   tickets: boolean;
-  /** There is more to be laned. */
+  /** There is more to be laned or admitted. */
   more: boolean;
   /** When it looked, one of the leases had something to claim. */
   claim: boolean;
@@ -165,8 +167,8 @@ export async function tidy(execute: Executor): Promise<void> {
 }
 
 /**
- * Lanes and admits until there is nothing more to admit; answers the runs in the order of their admission. `more`: it is
- * not through with what is to be laned; `busy`: another was at it, and may not have seen what is new. While what waits is laned again, perhaps a million runs, it admits after each batch.
+ * Lanes and admits; answers the runs in the order of their admission. `more`: it is not through with what is to be laned
+ * or admitted; `busy`: another was at it, and may not have seen what is new. While what waits is laned again, perhaps a million runs, it admits after each batch.
  */
 export async function admitAll(
   execute: Executor,
@@ -181,16 +183,19 @@ export async function admitAll(
     busy ||= lane.busy;
     if (lane.again) await admit(admitRounds);
   }
-  await admit(more ? admitRounds : Number.POSITIVE_INFINITY);
-  return { admitted, more, busy };
+  const rest = await admit(more ? admitRounds : passRounds);
+  return { admitted, more: more || rest, busy };
 
-  async function admit(rounds: number): Promise<void> {
+  async function admit(rounds: number): Promise<boolean> {
     type Admitted = { run_ids: string[]; more: boolean; busy: boolean };
     const statement = 'select * from lockkeeper.admit($1)';
+    let rest = false;
     for (const answer of await untilDone<Admitted>(execute, statement, [admitBatch], rounds)) {
       admitted.push(...answer.run_ids);
       busy ||= answer.busy;
+      rest = answer.more;
     }
+    return rest;
   }
 }
 

@@ -35,8 +35,8 @@ export const ofLanes: readonly Mutant[] = [
   {
     name: 'earlier-subject-sleeps-behind',
     file: 'sql/code/35_lanes.sql',
-    text: 'where w.lane_id = j.lane_id and (w.run_id, w.attempts, w.place) <= (j.run_id, j.attempts, j.place) limit 1) is null;',
-    fault: 'where w.lane_id = j.lane_id limit 1) is null;',
+    text: 'where (w.run_id, w.attempts, w.place) <= (j.run_id, j.attempts, j.place) limit 1) is null;',
+    fault: 'limit 1) is null;',
     harm: 'A step that is ready again waits behind younger ones.',
     likely: ['test/lanes.test.ts'],
   },
@@ -178,9 +178,9 @@ export const ofLanes: readonly Mutant[] = [
   },
   {
     name: 'born-asleep-without-a-lock',
-    file: 'sql/code/62_lane.sql',
-    text: '  perform lockkeeper_data.lock_keys(v_numbers);\n  with asleep as (',
-    fault: '  with asleep as (',
+    file: 'sql/code/35_lanes.sql',
+    text: '  perform lockkeeper_data.lock_keys(v_numbers);\n',
+    fault: '',
     harm: 'A run arrives while the last holder ends, and sleeps beside room.',
     likely: ['test/lanes.test.ts'],
   },

@@ -170,8 +170,8 @@ export const ofWork: readonly Mutant[] = [
   {
     name: 'runs-claimed-as-steps',
     file: 'sql/code/38_choose.sql',
-    text: 't.key_id = u.key_id and t.counts = p_counts and',
-    fault: 't.key_id = u.key_id and',
+    text: 'where x.counts = p_counts and',
+    fault: 'where',
     harm: 'The end of a run gives its slots to a run that nobody admits.',
     likely: ['test/stories/deadlines.test.ts'],
   },
