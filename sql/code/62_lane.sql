@@ -101,9 +101,8 @@ end $$;
 
 create function lockkeeper_data.stale(p_counts lockkeeper_data.subject_kind) returns boolean
 language plpgsql volatile as $$
-declare v_stamp bigint := lockkeeper_data.current_stamp();
 begin
-  return exists (select from lockkeeper_data.lanes l where l.counts = p_counts and l.stamp < v_stamp);
+  return exists (select from lockkeeper_data.lanes l where l.counts = p_counts and l.stamp < (select n.stamp from lockkeeper_data.configuration n));
 end $$;
 
 create function lockkeeper.lane(n int default 1000, out laned int, out more boolean, out again boolean, out busy boolean)

@@ -30,6 +30,7 @@ declare
   v_chosen bigint[];
   v_lanes bigint[];
   v_cut bigint[];
+  v_own record;
   v_before lockkeeper_data.open_lanes;
   v_opened lockkeeper_data.open_lanes;
   d lockkeeper_data.decision;
@@ -56,7 +57,9 @@ begin
   d := lockkeeper_data.decide('run', v_chosen, n, null, v_before);
   more := d.more or d.held;
   v_lanes := lockkeeper_data.touched(v_chosen, d);
-  select o.owned, o.cut into v_lanes, v_cut from lockkeeper_data.own_lanes(v_lanes) o;
+  v_own := lockkeeper_data.own_lanes(v_lanes);
+  v_lanes := v_own.owned;
+  v_cut := v_own.cut;
   if v_lanes = '{}' then
     more := false;
     return;
@@ -69,7 +72,7 @@ begin
     v_opened := null;
   end if;
   v_plan := d.run_ids;
-  perform lockkeeper_data.lock_runs(v_plan);
+  perform from lockkeeper_data.runs r where r.id = any (v_plan) order by r.id for no key update;
   v_roots := lockkeeper_data.lanes_of('step', array_agg(s.run_id), array_agg(s.place))
     from unnest(v_plan) u(id) join lockkeeper_data.steps s on s.run_id = u.id and s.state = 'pending' and s.needs = 0;
   perform lockkeeper_data.lock_lane_keys(v_lanes);
