@@ -1,9 +1,13 @@
 /** An exchange: what ends gives its slots back, what waits for them takes them, and nobody else hears of it. */
 
 import { afterEach, expect, test } from 'vitest';
-import { definitionOf } from '../src/jobs.ts';
+import { definitionOf, job, register } from '../src/jobs.ts';
 import { Lease } from '../src/leases.ts';
+import { submitRuns } from '../src/runs.ts';
 import type { Claimed, Ending } from '../src/steps.ts';
+import type { Wake } from '../src/wake.ts';
+import { Worker } from '../src/worker/worker.ts';
+import { keepingLog } from './support/log.ts';
 import { claimAll, openStage } from './support/stage.ts';
 
 const stage = await openStage();
@@ -186,3 +190,72 @@ test('a lease has no more than its room, a claim at a time, however its steps en
   expect(steps).toHaveLength(1);
   await lease.close();
 });
+
+test('what does not fit into the locks of one call is sent again', async () => {
+  const [first, second] = [
+    await stage.register('first', { copy: { pool: 'first' } }),
+    await stage.register('second', { copy: { pool: 'second' } }),
+  ];
+  await stage.apply({ concurrency: { pools: { default_limit: 5 } } });
+  const lease = await stage.serve(first, second);
+  await stage.submit(first, second, first, second);
+  await stage.tick();
+  const steps = await claimAll(lease);
+  await stage.cutAt(1);
+  const answers = (await lease.exchange(steps.slice(0, 2).map(succeeded), 0)).answers;
+  const again = await lease.finish(steps.map(succeeded));
+  await stage.cutAt(256);
+  expect(answers).toEqual(['accepted', 'retry']);
+  expect(again).toEqual(['already', 'accepted', 'accepted', 'accepted']);
+  expect(await stage.inUse()).toEqual({});
+});
+
+test('a worker whose outcomes do not fit into one call sends them again', async () => {
+  const { worker, told } = await working(2, 'first', 'second');
+  await stage.cutAt(1);
+  while (worker.running > 0) await worker.tick();
+  await stage.cutAt(256);
+  await worker.stop();
+  const states = await stage.rows('select state from lockkeeper.runs order by run_id desc limit 2');
+  expect([told.flat().includes('end'), states]).toEqual([
+    true,
+    [{ state: 'succeeded' }, { state: 'succeeded' }],
+  ]);
+});
+
+test('a worker that was told here of something, and has no room, tells others', async () => {
+  const { worker, told, open } = await working(1, 'first');
+  told.length = 0;
+  worker.wake(true);
+  await worker.tick();
+  await worker.tick();
+  expect(told).toEqual([['claim']]);
+  open();
+  await worker.stop();
+});
+
+/** A worker by hand that has claimed a run of each job; their handlers end once they are opened, or when there are two. */
+async function working(room: number, ...names: string[]) {
+  const gate = Promise.withResolvers<void>();
+  if (names.length > 1) gate.resolve();
+  const jobs = names.map((name) => job(name, { pool: name }, () => gate.promise));
+  for (const each of jobs) await register(stage.execute, each);
+  const told: (readonly Wake[])[] = [];
+  const worker = new Worker({
+    database: stage.database,
+    log: keepingLog(),
+    jobs: new Map(jobs.map((each) => [each.name, each])),
+    room,
+    onProgress: (wakes) => told.push(wakes),
+  });
+  await worker.open();
+  await stage.apply({ concurrency: { pools: { default_limit: 5 } } });
+  await submitRuns(
+    stage.queue,
+    stage.execute,
+    names.map((name) => ({ job: name })),
+  );
+  await stage.tick();
+  await worker.tick();
+  return { worker, told, open: () => gate.resolve() };
+}

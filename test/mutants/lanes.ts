@@ -10,9 +10,9 @@ const admit = 'sql/code/63_admit.sql';
 export const ofLanes: readonly Mutant[] = [
   {
     name: 'no-lock-of-keys',
-    file: 'sql/code/10_time.sql',
-    text: 'perform pg_advisory_xact_lock(5505019530000000000 + x.n) from',
-    fault: 'perform x.n from',
+    file: choose,
+    text: 'perform pg_advisory_xact_lock(5505019530000000000 + x.n)\n',
+    fault: 'perform x.n\n',
     harm: 'Two claims at once both take the last slot.',
     likely: ['test/races/claim-claim.test.ts'],
   },
@@ -49,12 +49,20 @@ export const ofLanes: readonly Mutant[] = [
     likely: ['test/scenarios.test.ts'],
   },
   {
+    name: 'no-lock-of-keys-at-an-end',
+    file: 'sql/code/10_time.sql',
+    text: 'perform pg_advisory_xact_lock(5505019530000000000 + x.n) from',
+    fault: 'perform x.n from',
+    harm: 'A slot comes back by a cancel, and who saw it taken sleeps beside it.',
+    likely: ['test/races/claim-finish.test.ts'],
+  },
+  {
     name: 'no-baton-for-takers',
     file: batons,
     text: 'where r.room is null or w.total <= r.room\n',
     fault: 'where r.room is null\n',
     harm: 'A slot is given back, and nobody who waits for it is woken.',
-    likely: ['test/stories/pools.test.ts'],
+    likely: ['test/exchange.test.ts'],
   },
   {
     name: 'no-baton-for-lookers',

@@ -77,8 +77,8 @@ export const ofSteps: readonly Mutant[] = [
     file: steps,
     text: '  perform lockkeeper_data.pass_batons(w.keys);\n',
     fault: '',
-    harm: 'A step ends, and nobody who waits for its slots is woken.',
-    likely: ['test/stories/pools.test.ts'],
+    harm: 'A step is canceled or times out, and nobody who waits for its slots is woken.',
+    likely: ['test/stories/cancel.test.ts', 'test/sweep.test.ts'],
   },
   {
     name: 'too-many-locks-at-an-end',

@@ -96,6 +96,14 @@ export const ofWork: readonly Mutant[] = [
     likely: ['test/exchange.test.ts'],
   },
   {
+    name: 'no-baton-without-a-claim',
+    file: exchange,
+    text: '    perform lockkeeper_data.pass_batons(v_keys);\n',
+    fault: '',
+    harm: 'A worker that stops ends its steps, and nobody who waits for their slots is woken.',
+    likely: ['test/exchange.test.ts'],
+  },
+  {
     name: 'held-is-not-counted',
     file: exchange,
     text: 'v_held := coalesce(v_last.held, 0);',
@@ -189,7 +197,7 @@ export const ofWork: readonly Mutant[] = [
     text: "if (answer === 'retry') again.push(index);\n        else answers[index] = answer;",
     fault: "answers[index] = answer === 'retry' ? 'accepted' : answer;",
     harm: 'An outcome that did not fit into one call is lost.',
-    likely: ['test/leases-replies.test.ts'],
+    likely: ['test/exchange.test.ts'],
   },
   {
     name: 'savepoint-not-rolled-back',

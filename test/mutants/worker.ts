@@ -46,12 +46,20 @@ export const inTheWorker: readonly Mutant[] = [
     likely: ['test/worker.test.ts'],
   },
   {
+    name: 'outcomes-not-sent-again',
+    file: worker,
+    text: '    this.#ended.push(...again);\n',
+    fault: '',
+    harm: 'An outcome that did not fit into one exchange is lost.',
+    likely: ['test/exchange.test.ts'],
+  },
+  {
     name: 'told-and-passed-on-to-nobody',
     file: worker,
     text: "      if (told) this.#parts.onProgress(['claim']);\n",
     fault: '',
     harm: 'A worker without room keeps to itself that there is something to claim.',
-    likely: ['test/passed-on.test.ts'],
+    likely: ['test/exchange.test.ts'],
   },
   {
     name: 'what-is-left-is-told-to-nobody',

@@ -2,6 +2,7 @@
 
 import { beforeEach, expect, test } from 'vitest';
 import type { Lease } from '../../src/leases.ts';
+import { cancelRuns } from '../../src/runs.ts';
 import type { Claimed } from '../../src/steps.ts';
 import { claimAll, openStage } from '../support/stage.ts';
 
@@ -29,6 +30,16 @@ test('a claim that saw the pool full has not committed when the slot comes back'
   );
   expect(first.steps).toEqual([]);
   expect(second).toEqual(['accepted']);
+  expect(waited).toBe(true);
+  expect(await claimAll(b)).toHaveLength(1);
+});
+
+test('the same, when it comes back because its run is canceled', async () => {
+  const { first, waited } = await stage.race(
+    (execute) => stage.through(b, execute).claim(10),
+    (execute) => cancelRuns(execute, [held.runId], true),
+  );
+  expect(first.steps).toEqual([]);
   expect(waited).toBe(true);
   expect(await claimAll(b)).toHaveLength(1);
 });
