@@ -16,6 +16,7 @@
 #define CHANGING 4     /* the first key is paused, and then has a smaller capacity than before */
 #define LANING_AGAIN 5 /* what waits in lane 0 wants other keys: it goes to lane 4, which takes the first key alone */
 #define CROWDED 7      /* lane 2 has three subjects, and shares its key with lane 0 */
+#define EXCHANGING 8   /* who ends what runs grants in the same transaction: from an open lane, or from one that sleeps at what is given back */
 #define KINDS 6        /* the second chooser is a worker that does not serve lane 1, and is full after one grant that goes on */
 
 #define TAKE(l, k) (((l) == 0) + ((l) == 1 && (k) == 1) + ((l) == 2) * (WORLD == WIDE -> 2 * (k) : 1 - (k)) + ((l) > 2 && (k) == 0))

@@ -4,8 +4,8 @@
    A run of two steps; two workers with a lease each. The first one's lease may be ended at any moment; its replies may be lost
    or late, and its calls arrive twice. A transaction's writes are one step, under the locks that the steps before it took.
 
-   claim       sql/code/64_claim.sql; the repeat of a number and what a late answer is worth: src/leases.ts, src/worker/worker.ts
-   finish      sql/code/65_finish.sql, change_steps of 50_steps.sql
+   claim       sql/code/64_exchange.sql; the repeat of a number and what a late answer is worth: src/leases.ts, src/worker/worker.ts
+   finish      sql/code/64_exchange.sql, change_steps of 50_steps.sql
    renewer     renew_lease of sql/code/60_leases.sql, src/worker/renewal.ts
    reaper      reap of sql/code/60_leases.sql
    sweeper     sql/code/67_sweep.sql

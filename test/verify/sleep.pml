@@ -3,8 +3,9 @@
    A transaction's writes are seen by others when it commits, which here is one step; between two steps, others do theirs.
    Who locks waits; what is looked at after a lock is what was committed before it (READ COMMITTED).
 
-   chooser     sql/code/38_choose.sql, 64_claim.sql, 63_admit.sql; decide and write_decision of 37_decide.sql
-   releaser    sql/code/65_finish.sql and change_steps of 50_steps.sql
+   chooser     sql/code/38_choose.sql, 64_exchange.sql, 63_admit.sql; decide and write_decision of 37_decide.sql
+   releaser    change_steps of sql/code/50_steps.sql
+   exchanger   exchange of sql/code/64_exchange.sql
    canceler    sql/code/66_cancel.sql
    relaner     relane of sql/code/62_lane.sql
    applier     sql/code/61_apply.sql
@@ -145,6 +146,66 @@ end_idle:
   od
 }
 
+/* Whether lane m, which is not asked before the locks, is worth choosing for who gives back the keys of l. */
+#define WAKES(l, m) ((open[m] || (watch[m] & ((TAKE(l, 0) > 0 -> 1 : 0) | (TAKE(l, 1) > 0 -> 2 : 0)))) && !stale[m])
+#ifdef NO_LOCKS_OF_WHO_IS_WOKEN
+#define LOCKED(l, m, k) (TAKE(l, k) > 0)
+#else
+#define LOCKED(l, m, k) (TAKE(l, k) > 0 || (m < LANES && LOCKS(m, k)))
+#endif
+#ifdef NO_BATON_OF_GIVEN_BACK
+#define PASSED(k) (m == LANES || TAKE(m, k) > 0)
+#else
+#define PASSED(k) (lock[k] == _pid)
+#endif
+
+/* Ends what runs and, in the same transaction, grants from a lane that it owns since before the locks: also from one that sleeps, without opening it. */
+proctype exchanger() {
+  byte l, m, k, i, narrow; short room;
+end_idle:
+  do
+  :: atomic {
+      if
+      :: running[0] > 0 -> l = 0
+      :: running[1] > 0 -> l = 1
+      :: running[2] > 0 -> l = 2
+      fi
+    };
+    CONFIGURATION;
+    atomic {
+      if
+      :: WAKES(l, 0) && owner[0] == NOBODY -> m = 0; owner[0] = _pid
+      :: WAKES(l, 1) && owner[1] == NOBODY -> m = 1; owner[1] = _pid
+      :: WAKES(l, 2) && owner[2] == NOBODY -> m = 2; owner[2] = _pid
+      :: true -> m = LANES
+      fi
+    };
+    if :: LOCKED(l, m, 0) -> atomic { lock[0] == NOBODY -> lock[0] = _pid } :: else fi;
+    if :: LOCKED(l, m, 1) -> atomic { lock[1] == NOBODY -> lock[1] = _pid } :: else fi;
+    d_step {
+      running[l]--;
+      used[0] = used[0] - TAKE(l, 0); used[1] = used[1] - TAKE(l, 1);
+      if
+      :: m < LANES ->
+        decide(m);
+        if
+        :: waiting[m] == 0 -> watch[m] = NOWHERE; open[m] = false
+        :: waiting[m] > 0 && narrow == NOWHERE ->
+          used[0] = used[0] + TAKE(m, 0); used[1] = used[1] + TAKE(m, 1);
+          waiting[m]--; running[m]++;
+          watch[m] = NOWHERE; open[m] = true
+        :: else -> watch[m] = narrow; open[m] = false
+        fi;
+        owner[m] = NOBODY
+      :: else
+      fi;
+      if :: PASSED(0) -> baton(0) :: else fi;
+      if :: PASSED(1) -> baton(1) :: else fi;
+      commit(); check(); l = 0; m = 0; i = 0; narrow = 0; room = 0
+    }
+  od
+}
+
 /* Cancels one that waits. It owns the lane, and leaves it as it is, even empty: the next chooser finds it so. */
 proctype canceler() {
   byte l, k;
@@ -224,7 +285,8 @@ init {
     open[0] = true; open[1] = waiting[1] > 0; open[2] = waiting[2] > 0; open[3] = waiting[3] > 0
   };
   atomic {
-    run chooser(0); run chooser(1); run releaser();
+    run chooser(0); run chooser(1);
+    if :: WORLD == EXCHANGING -> run exchanger() :: else -> run releaser() fi;
     if :: WORLD == TAKING || WORLD == LOOKING -> run canceler() :: else fi;
     if :: WORLD == CHANGING || WORLD == LANING_AGAIN -> run applier() :: else fi;
     if :: WORLD == LANING_AGAIN -> run relaner() :: else fi;
