@@ -37,6 +37,7 @@ declare
   v_examined boolean[] := v_blocked;
   v_read int[] := array_fill(0, array[cardinality(p_lanes)]);
   v_depth int := greatest(8, 2 * p_n / cardinality(p_lanes));
+  v_bounded boolean := p_before.priority is not null;
   v_granted int := 0; v_full int; v_root int; v_room boolean; v_at int[]; i int; k int;
   v_watched int[]; v_first lockkeeper_data.watches[]; v_known boolean[]; v_next lockkeeper_data.watches;
 begin
@@ -85,8 +86,8 @@ begin
     end if;
     v_read[c.no] := v_read[c.no] + 1;
     continue when v_blocked[c.no];
-    if c.priority < p_before.priority or (c.priority = p_before.priority
-         and (c.run_id, c.attempts, c.place) >= (p_before.run_id, p_before.attempts, p_before.place)) then
+    if v_bounded and (c.priority < p_before.priority or (c.priority = p_before.priority
+         and (c.run_id, c.attempts, c.place) >= (p_before.run_id, p_before.attempts, p_before.place))) then
       d.more := true;
       exit;
     end if;

@@ -52,7 +52,9 @@ begin
   return array(
     select row(d.ordinal, d.run_id, d.place, d.attempt, d.outcome, d.output, d.error)::lockkeeper_data.ending
     from (select distinct on (i.run_id, i.place) i.* from unnest(p_items) i
-          join lockkeeper_data.attempts a on a.run_id = i.run_id and a.place = i.place and a.attempt = i.attempt and a.lease_id = p_lease
+          -- Looked up one by one: by their lease, each would be compared with all.
+          cross join lateral (select x.attempt, x.lease_id from lockkeeper_data.attempts x where x.run_id = i.run_id and x.place = i.place offset 0) a
+          where a.attempt = i.attempt and a.lease_id = p_lease
           order by i.run_id, i.place, i.ordinal) d
     order by d.ordinal);
 end $$;

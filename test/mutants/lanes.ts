@@ -139,8 +139,8 @@ export const ofLanes: readonly Mutant[] = [
   {
     name: 'past-who-was-to-be-first',
     file: decide,
-    text: 'if c.priority < p_before.priority or (c.priority = p_before.priority\n',
-    fault: 'if false and (c.priority = p_before.priority\n',
+    text: 'if v_bounded and (c.priority < p_before.priority or (c.priority = p_before.priority\n',
+    fault: 'if false and (c.priority < p_before.priority or (c.priority = p_before.priority\n',
     harm: 'Runs pass earlier ones in lanes that were not looked at.',
     likely: ['test/races/order.test.ts'],
   },

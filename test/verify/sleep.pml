@@ -162,6 +162,9 @@ end_idle:
 /* Ends what runs and, in the same transaction, grants from a lane that it owns since before the locks: also from one that sleeps, without opening it. */
 proctype exchanger() {
   byte l, m, k, i, narrow; short room;
+#ifdef NO_VERSION_CHECK
+  byte seen[KEYS];
+#endif
 end_idle:
   do
   :: atomic {
