@@ -55,9 +55,7 @@ end $$;
 create function lockkeeper_data.lock_configuration(p_exclusive boolean default false) returns void
 language plpgsql as $$
 begin
-  if current_setting('transaction_isolation') <> 'read committed' then
-    perform lockkeeper_data.check_isolation();
-  end if;
+  perform lockkeeper_data.check_isolation();
   if p_exclusive then
     perform pg_advisory_xact_lock(5505019530000000000 + 4096);
   else

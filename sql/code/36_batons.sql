@@ -15,16 +15,12 @@ create function lockkeeper_data.keys_to_pass(p_keys bigint[]) returns bigint[]
 language plpgsql volatile as $$
 begin
   return array(
-    select c.key_id
-    from (select distinct k from unnest(p_keys) k) u
-    join lockkeeper_data.counters c on c.key_id = u.k
-    join lockkeeper_data.limits l on l.id = c.limit_id
-    cross join lateral (select coalesce(l.override, c.capacity, l.capacity) - c.in_use as room) r
-    where (coalesce(r.room >= 0, true)
-           and (select case when r.room = 0 then t.amount = 0 else true end from lockkeeper_data.watches t where t.root = 0 and t.key_id = c.key_id
-                order by t.priority desc, t.run_id, t.attempts, t.place limit 1))
-       or (coalesce(r.room + l.look_buffer - c.asked > 0, true)
-           and (select true from lockkeeper_data.watches t where t.root > 0 and t.key_id = c.key_id order by t.priority desc, t.run_id, t.attempts, t.place limit 1)));
+    select r.key_id
+    from lockkeeper_data.rooms(array(select distinct k from unnest(p_keys) k)) r
+    where (lockkeeper_data.fits_any(r.key_id, r.room)
+           and (select true from lockkeeper_data.watches t where t.root = 0 and t.key_id = r.key_id order by t.priority desc, t.run_id, t.attempts, t.place limit 1))
+       or (coalesce(r.look > 0, true)
+           and (select true from lockkeeper_data.watches t where t.root > 0 and t.key_id = r.key_id order by t.priority desc, t.run_id, t.attempts, t.place limit 1)));
 end $$;
 
 -- Passes the batons of keys whose locks the caller holds: opens first watchers while there is room, takers and lookers apart,

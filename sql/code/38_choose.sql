@@ -96,8 +96,7 @@ end $$;
 create function lockkeeper_data.lock_lane_keys(p_lanes bigint[], p_locks int[] default '{}') returns void
 language plpgsql volatile as $$
 begin
-  perform pg_advisory_xact_lock(5505019530000000000 + x.n)
-  from (select n from unnest(p_locks) n union select n from lockkeeper_data.lanes l cross join lateral unnest(l.locks) n where l.id = any (p_lanes) order by n offset 0) x;
+  perform lockkeeper_data.lock_keys(p_locks || array(select n from lockkeeper_data.lanes l cross join lateral unnest(l.locks) n where l.id = any (p_lanes)));
 end $$;
 
 -- Of lanes for which the locks did not suffice, the first subject, but only if a key is left with less room by this decision than what waits

@@ -72,7 +72,7 @@ begin
     v_opened := null;
   end if;
   v_plan := d.run_ids;
-  perform from lockkeeper_data.runs r where r.id = any (v_plan) order by r.id for no key update;
+  perform lockkeeper_data.lock_runs(v_plan);
   v_roots := lockkeeper_data.lanes_of('step', array_agg(s.run_id), array_agg(s.place))
     from unnest(v_plan) u(id) join lockkeeper_data.steps s on s.run_id = u.id and s.state = 'pending' and s.needs = 0;
   perform lockkeeper_data.lock_lane_keys(v_lanes);

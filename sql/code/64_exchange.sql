@@ -143,7 +143,7 @@ begin
   end if;
 
   if p_items <> '{}' then
-    perform from lockkeeper_data.runs r where r.id in (select i.run_id from unnest(p_items) i) order by r.id for no key update;
+    perform lockkeeper_data.lock_runs(array(select i.run_id from unnest(p_items) i));
     ours := lockkeeper_data.endings_of(p_lease, p_items);
   end if;
   if ours <> '{}' then

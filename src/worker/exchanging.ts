@@ -6,7 +6,7 @@
 import type { Logger } from '../jobs.ts';
 import type { Exchanged, Lease } from '../leases.ts';
 import type { Ending } from '../steps.ts';
-import { monotonicMs } from '../wake.ts';
+import { allWakes, monotonicMs } from '../wake.ts';
 import { finishAll, isOfTheData } from './finishing.ts';
 
 export type Exchange = Exchanged & {
@@ -40,7 +40,7 @@ export class Exchanging {
     }
     const answers = await finishAll(this.#lease, endings, this.#log);
     // Its own data may be what was refused: the next exchange has nothing else.
-    return { answers, steps: [], more: room > 0, wakes: ['admit', 'claim', 'end'], late: false };
+    return { answers, steps: [], more: room > 0, wakes: [...allWakes], late: false };
   }
 
   async #claiming(room: number, exchange: (n: number) => Promise<Exchanged>): Promise<Exchange> {

@@ -10,9 +10,9 @@ const admit = 'sql/code/63_admit.sql';
 export const ofLanes: readonly Mutant[] = [
   {
     name: 'no-lock-of-keys',
-    file: choose,
-    text: 'perform pg_advisory_xact_lock(5505019530000000000 + x.n)\n',
-    fault: 'perform x.n\n',
+    file: 'sql/code/10_time.sql',
+    text: 'perform pg_advisory_xact_lock(5505019530000000000 + x.n) from',
+    fault: 'perform x.n from',
     harm: 'Two claims at once both take the last slot.',
     likely: ['test/races/claim-claim.test.ts'],
   },
@@ -47,14 +47,6 @@ export const ofLanes: readonly Mutant[] = [
     fault: 'select a.key_id, 0::bigint\n    from gone g',
     harm: 'After a ready step is canceled, admission waits for its pool for ever.',
     likely: ['test/scenarios.test.ts'],
-  },
-  {
-    name: 'no-lock-of-keys-at-an-end',
-    file: 'sql/code/10_time.sql',
-    text: 'perform pg_advisory_xact_lock(5505019530000000000 + x.n) from',
-    fault: 'perform x.n from',
-    harm: 'A slot comes back by a cancel, and who saw it taken sleeps beside it.',
-    likely: ['test/races/claim-finish.test.ts'],
   },
   {
     name: 'no-baton-for-takers',
